@@ -1,0 +1,11 @@
+//! What an authorization code is and how it may change. Pure: no IO, no clock, no async.
+//!
+//! Invariant: every function here is a function of its arguments; the time is always one of them.
+
+pub mod entitlement;
+pub mod license;
+pub mod outcome;
+pub mod slots;
+pub mod state;
+pub mod time;
+pub mod transition;
