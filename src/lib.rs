@@ -11,3 +11,4 @@
 //! the commit.
 
 pub mod domain;
+pub mod protocol;

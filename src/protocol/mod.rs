@@ -1,0 +1,14 @@
+//! Bytes of the wire to values of the domain and back. Pure: no IO, no clock, no async.
+//!
+//! Invariant: nothing of a callback's body is looked at before its signature holds, because
+//! [`callback::decode`] takes a [`callback_auth::Verified`] and only [`callback_auth::verify`] makes one.
+
+pub mod aksk;
+mod aksk_verify;
+pub mod callback;
+pub mod callback_auth;
+pub mod hex;
+mod json;
+pub mod open_api;
+mod parameters;
+mod sorted_form;
