@@ -10,5 +10,8 @@
 //! command, is decided by one pure function and performed in one transaction; nobody is answered before
 //! the commit.
 
+pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod protocol;
+pub mod telemetry;

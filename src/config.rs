@@ -1,0 +1,362 @@
+//! The configuration file: TOML, kebab-case, unknown keys are errors (product.md §6, §9).
+//!
+//! Invariant: a loaded [`Config`] holds no secret, only where each one lies; a relative
+//! path in the file has been joined to the folder of the file.
+
+mod check;
+mod defaults;
+mod places;
+mod secrets;
+mod url;
+
+pub use check::{Problem, Severity};
+pub use secrets::{SecretError, SecretErrorKind, SecretFile, Secrets};
+pub use url::{BadUrl, HttpUrl};
+
+use crate::domain::entitlement;
+use crate::domain::slots::{TimeOfDay, Zone};
+use crate::domain::time::HOUR_MS;
+use crate::telemetry::{Format, Level};
+use serde::{Deserialize, Deserializer};
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// Where the file lies unless `--config` names another.
+pub const DEFAULT_PATH: &str = "/etc/authcoded/authcoded.toml";
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Config {
+    /// The folder of the database.
+    pub data_dir: PathBuf,
+    /// What the marketplace calls.
+    pub callback: Callback,
+    /// What we call.
+    pub marketplace: Marketplace,
+    /// What operators call.
+    pub admin: Admin,
+    /// What the licensed software calls.
+    pub software: Software,
+    /// When the heartbeat runs.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// What the merchant chose for the end of a code.
+    #[serde(default)]
+    pub policy: Policy,
+    /// What is logged, and how.
+    #[serde(default)]
+    pub log: Log,
+    /// How long records are kept.
+    #[serde(default)]
+    pub retention: Retention,
+}
+
+/// The public listener.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Callback {
+    /// Where it listens, unless systemd hands over a socket.
+    #[serde(default = "defaults::callback_listen", deserialize_with = "from_text")]
+    pub listen: SocketAddr,
+    /// The one path that is answered.
+    #[serde(default = "defaults::callback_path")]
+    pub path: String,
+    /// The address the marketplace was given; the heartbeat probes it.
+    #[serde(default)]
+    pub public_url: Option<HttpUrl>,
+    /// The access keys (protocol.md 4.1), newest first; two while one replaces the other.
+    pub access_key_files: Vec<SecretFile>,
+    /// The certificate chain, PEM, when TLS ends here and not at a proxy.
+    #[serde(default)]
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key, PEM.
+    #[serde(default)]
+    pub tls_key: Option<SecretFile>,
+    /// Whether a connection may carry more than one call. Off: a restart then fails no call.
+    #[serde(default)]
+    pub keep_alive: bool,
+    /// How many connections are served at a time.
+    #[serde(default = "defaults::max_connections")]
+    pub max_connections: usize,
+    /// The codes the debug console was saved with: calls for them always succeed.
+    #[serde(default)]
+    pub probe_codes: Vec<String>,
+}
+
+/// The marketplace's open API.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Marketplace {
+    /// The base addresses, preferred first; the next one is tried after a transport failure.
+    #[serde(default = "defaults::endpoints")]
+    pub endpoints: Vec<HttpUrl>,
+    /// The access key id (AK).
+    pub ak_file: SecretFile,
+    /// The secret access key (SK).
+    pub sk_file: SecretFile,
+    /// More trust roots, PEM; added to the built-in ones, never instead of them.
+    #[serde(default)]
+    pub extra_ca_file: Option<PathBuf>,
+    /// The zone in which `expireTime` is read first (product.md §3.1).
+    #[serde(default = "defaults::utc", deserialize_with = "from_text")]
+    pub expire_time_zone: Zone,
+    /// The pace of our calls.
+    #[serde(default = "defaults::requests_per_second")]
+    pub requests_per_second: u32,
+}
+
+/// The operators' listener.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Admin {
+    /// Where it listens: a loopback address.
+    #[serde(default = "defaults::admin_listen", deserialize_with = "from_text")]
+    pub listen: SocketAddr,
+    /// The bearer token of operators.
+    pub token_file: SecretFile,
+}
+
+/// The licensed software's listener.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Software {
+    /// Where it listens: a loopback address. Absent means the default, or nothing beside a socket.
+    #[serde(default, deserialize_with = "maybe_from_text")]
+    pub listen: Option<SocketAddr>,
+    /// A Unix socket beside or instead of it.
+    #[serde(default)]
+    pub socket: Option<PathBuf>,
+    /// The bearer token of the software.
+    pub token_file: SecretFile,
+}
+
+/// The times of the availability heartbeat.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Schedule {
+    /// The zone of the times.
+    #[serde(default = "defaults::shanghai", deserialize_with = "from_text")]
+    pub zone: Zone,
+    /// When it runs each day.
+    #[serde(default = "defaults::heartbeat", deserialize_with = "times_from_text")]
+    pub heartbeat: Vec<TimeOfDay>,
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self { zone: defaults::shanghai(), heartbeat: defaults::heartbeat() }
+    }
+}
+
+/// What the merchant chose for the end of a code.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Policy {
+    /// How many hours a code may run past an end that the marketplace has not confirmed.
+    #[serde(default = "defaults::grace_hours")]
+    pub grace_hours: u32,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { grace_hours: defaults::grace_hours() }
+    }
+}
+
+impl Policy {
+    /// The policy as [`entitlement::decide`] takes it.
+    #[must_use]
+    pub fn entitlement(&self) -> entitlement::Policy {
+        let grace_ms = i64::from(self.grace_hours) * HOUR_MS;
+        entitlement::Policy { grace_ms, ..entitlement::Policy::default() }
+    }
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Log {
+    /// The least important level that is logged.
+    #[serde(default)]
+    pub level: Level,
+    /// Text or JSON.
+    #[serde(default)]
+    pub format: Format,
+}
+
+/// For how many days records are kept. Codes and their events are kept for ever.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Retention {
+    /// Callbacks with their bodies. Never below one day: a nonce must outlive its window.
+    #[serde(default = "defaults::half_a_year")]
+    pub callbacks_days: u32,
+    /// Debug callbacks (`testFlag` 1).
+    #[serde(default = "defaults::two_weeks")]
+    pub test_callbacks_days: u32,
+    /// Probes with their steps.
+    #[serde(default = "defaults::half_a_year")]
+    pub probes_days: u32,
+    /// Runs of jobs.
+    #[serde(default = "defaults::half_a_year")]
+    pub job_runs_days: u32,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            callbacks_days: defaults::half_a_year(),
+            test_callbacks_days: defaults::two_weeks(),
+            probes_days: defaults::half_a_year(),
+            job_runs_days: defaults::half_a_year(),
+        }
+    }
+}
+
+fn from_text<'de, D, T>(from: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr,
+    T::Err: fmt::Display,
+{
+    parsed(&String::deserialize(from)?)
+}
+
+fn maybe_from_text<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr,
+    T::Err: fmt::Display,
+{
+    from_text(from).map(Some)
+}
+
+fn times_from_text<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<TimeOfDay>, D::Error> {
+    Vec::<String>::deserialize(from)?.iter().map(|text| parsed(text)).collect()
+}
+
+fn parsed<T, E>(text: &str) -> Result<T, E>
+where
+    T: FromStr,
+    T::Err: fmt::Display,
+    E: serde::de::Error,
+{
+    text.parse().map_err(|why| E::custom(format_args!("\"{text}\": {why}")))
+}
+
+/// Why a file is no configuration. Always the operator's to put right.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It cannot be read.
+    #[error("cannot read the configuration {}: {why}; run as a user that may, or name another with --config", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        why: std::io::Error,
+    },
+    /// It is not TOML, or a key is unknown, missing or of the wrong type.
+    #[error("{}:{line}:{column}: {message}; {remedy}", file.display())]
+    Invalid {
+        /// The file.
+        file: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// The column in characters, counted from 1.
+        column: usize,
+        /// What is wrong there.
+        message: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// [`Config::check`] found errors.
+    #[error("the configuration is refused:\n{}", lines(.0))]
+    Refused(Vec<Problem>),
+}
+
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+impl Config {
+    /// Reads the file and resolves its paths against the folder it lies in.
+    ///
+    /// # Errors
+    /// [`ConfigError::Unreadable`] or [`ConfigError::Invalid`].
+    pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(file)
+            .map_err(|why| ConfigError::Unreadable { file: file.to_owned(), why })?;
+        let mut config = Self::parse(&text, file)?;
+        config.resolve(file.parent().unwrap_or(Path::new("")));
+        Ok(config)
+    }
+
+    /// [`Config::load`], then [`Config::check`]: refuses errors, hands on the warnings.
+    ///
+    /// # Errors
+    /// Any [`ConfigError`].
+    pub fn load_checked(file: &Path) -> Result<(Self, Vec<Problem>), ConfigError> {
+        let config = Self::load(file)?;
+        let problems = config.check(file);
+        if problems.iter().any(|problem| problem.severity == Severity::Error) {
+            return Err(ConfigError::Refused(problems));
+        }
+        Ok((config, problems))
+    }
+
+    fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
+        let mut config: Self =
+            toml::from_str(text).map_err(|error| invalid(&error, text, file.to_owned()))?;
+        if config.software.socket.is_none() {
+            config.software.listen.get_or_insert_with(defaults::software_listen);
+        }
+        Ok(config)
+    }
+
+    fn resolve(&mut self, folder: &Path) {
+        let secrets = self.callback.access_key_files.iter_mut().chain([
+            &mut self.marketplace.ak_file,
+            &mut self.marketplace.sk_file,
+            &mut self.admin.token_file,
+            &mut self.software.token_file,
+        ]);
+        secrets.chain(&mut self.callback.tls_key).for_each(|secret| secret.resolve(folder));
+        let paths = [
+            Some(&mut self.data_dir),
+            self.callback.tls_cert.as_mut(),
+            self.marketplace.extra_ca_file.as_mut(),
+            self.software.socket.as_mut(),
+        ];
+        // `join` leaves an absolute path as it is.
+        paths.into_iter().flatten().for_each(|path| *path = folder.join(&*path));
+    }
+}
+
+fn invalid(error: &toml::de::Error, text: &str, file: PathBuf) -> ConfigError {
+    let message = error.message().replace('\n', ", ");
+    let remedy = if message.starts_with("unknown field") {
+        "correct the key or remove it"
+    } else if message.starts_with("missing field") {
+        "add it to this section"
+    } else if message.starts_with("duplicate") {
+        "keep one of them"
+    } else {
+        "correct it here"
+    };
+    let (line, column) = position(text, error.span().map_or(0, |span| span.start));
+    ConfigError::Invalid { file, line, column, message, remedy }
+}
+
+/// Line and column, both counted from 1, of the byte at `offset`.
+fn position(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+    (line, column)
+}
+
+#[cfg(test)]
+mod tests;

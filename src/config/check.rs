@@ -1,0 +1,344 @@
+//! What a well-formed configuration can still have wrong; all of it is found in one pass.
+//!
+//! Invariant: a configuration without errors here can be served, as far as the file can tell.
+
+use super::places::Places;
+use super::{Config, SecretFile};
+use secrecy::{ExposeSecret as _, SecretString};
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// A token shorter than this many characters can be guessed in time.
+const TOKEN_MIN_CHARS: usize = 16;
+/// The longest unconfirmed grace that is not taken for a mistake: 90 days.
+const GRACE_MAX_HOURS: u32 = 90 * 24;
+
+/// Whether a problem forbids the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// The daemon refuses to start.
+    Error,
+    /// It starts, but somebody should look.
+    Warning,
+}
+
+impl Severity {
+    /// The word that is printed.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// One thing that is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The configuration file.
+    pub file: PathBuf,
+    /// The line, counted from 1; `None` when neither the key nor its section is written.
+    pub line: Option<usize>,
+    /// The key, with its section.
+    pub key: String,
+    /// Whether it forbids the start.
+    pub severity: Severity,
+    /// What is wrong.
+    pub text: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        let Self { severity, key, text, remedy, .. } = self;
+        write!(f, ": {}: {key}: {text}; {remedy}", severity.as_str())
+    }
+}
+
+impl Config {
+    /// Everything that is wrong beyond the form. `file` is only read to find line numbers.
+    #[must_use]
+    pub fn check(&self, file: &Path) -> Vec<Problem> {
+        let mut found = Findings { file, places: Places::of(file), problems: Vec::new() };
+        self.check_callback(&mut found);
+        self.check_marketplace(&mut found);
+        self.check_listeners(&mut found);
+        self.check_tokens(&mut found);
+        self.check_numbers(&mut found);
+        if self.data_dir.exists() && !self.data_dir.is_dir() {
+            found.error("data-dir", "is not a folder", "name a folder of its own");
+        }
+        found.problems
+    }
+
+    fn check_callback(&self, found: &mut Findings<'_>) {
+        let callback = &self.callback;
+        let path = callback.path.as_str();
+        if !path.starts_with('/') {
+            found.error("callback.path", "does not begin with a slash", "write it as \"/…\"");
+        } else if !path.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'?' | b'#')) {
+            found.error(
+                "callback.path",
+                "holds characters that a path does not",
+                "use plain ASCII without ? and #, percent-encoded where needed",
+            );
+        }
+        match &callback.public_url {
+            None => found.warning(
+                "callback.public-url",
+                "is not set, so the heartbeat cannot probe it",
+                "give the address that 卖家中心 holds for 生产接口",
+            ),
+            Some(url) if url.path() != path => found.warning(
+                "callback.public-url",
+                &format!("has the path {}, but callback.path is {path}", url.path()),
+                "make them equal unless the proxy rewrites the path",
+            ),
+            Some(_) => {}
+        }
+        for (nth, code) in callback.probe_codes.iter().enumerate() {
+            if let Err(why) = crate::domain::license::Code::parse(code) {
+                found.push(
+                    "callback.probe-codes",
+                    Some(nth),
+                    Severity::Error,
+                    &format!("is no code: {why}"),
+                    "copy the code from the debug console",
+                );
+            }
+        }
+        self.check_access_keys(found);
+        self.check_tls(found);
+    }
+
+    fn check_access_keys(&self, found: &mut Findings<'_>) {
+        const KEY: &str = "callback.access-key-files";
+        let files = &self.callback.access_key_files;
+        if files.is_empty() || files.len() > 2 {
+            found.error(
+                KEY,
+                &format!("names {} files", files.len()),
+                "name one, or two (newest first) while one key replaces the other",
+            );
+        }
+        let mut keys = Vec::new();
+        for (nth, file) in files.iter().enumerate() {
+            keys.extend(found.secret(KEY, Some(nth), file));
+        }
+        if let [newest, older] = keys.as_slice()
+            && same(newest, older)
+        {
+            found.warning(KEY, "names the same key twice", "name the new key first, then the old");
+        }
+    }
+
+    fn check_tls(&self, found: &mut Findings<'_>) {
+        match (&self.callback.tls_cert, &self.callback.tls_key) {
+            (None, None) => {}
+            (Some(cert), Some(key)) => {
+                found.readable("callback.tls-cert", cert);
+                if let Err(why) = key.read("callback.tls-key") {
+                    found.refused("callback.tls-key", None, &why);
+                }
+            }
+            (Some(_), None) => found.error(
+                "callback.tls-cert",
+                "stands without tls-key",
+                "give both, or neither behind a proxy",
+            ),
+            (None, Some(_)) => found.error(
+                "callback.tls-key",
+                "stands without tls-cert",
+                "give both, or neither behind a proxy",
+            ),
+        }
+    }
+
+    fn check_marketplace(&self, found: &mut Findings<'_>) {
+        const ENDPOINTS: &str = "marketplace.endpoints";
+        let marketplace = &self.marketplace;
+        if marketplace.endpoints.is_empty() {
+            found.error(ENDPOINTS, "is empty", "remove the line to get the usual two");
+        }
+        for (nth, url) in marketplace.endpoints.iter().enumerate() {
+            if url.path() != "/" {
+                found.push(
+                    ENDPOINTS,
+                    Some(nth),
+                    Severity::Error,
+                    &format!("{url} has a path"),
+                    "give scheme and host only; the paths are known",
+                );
+            }
+            if marketplace.endpoints[..nth].iter().any(|earlier| earlier.origin() == url.origin()) {
+                found.push(
+                    ENDPOINTS,
+                    Some(nth),
+                    Severity::Warning,
+                    &format!("{url} stands there twice"),
+                    "remove one; a second address is for when the first is away",
+                );
+            }
+        }
+        found.secret("marketplace.ak-file", None, &marketplace.ak_file);
+        found.secret("marketplace.sk-file", None, &marketplace.sk_file);
+        if let Some(path) = &marketplace.extra_ca_file {
+            found.readable("marketplace.extra-ca-file", path);
+        }
+    }
+
+    fn check_listeners(&self, found: &mut Findings<'_>) {
+        let mut listeners =
+            vec![("callback.listen", self.callback.listen), ("admin.listen", self.admin.listen)];
+        listeners.extend(self.software.listen.map(|listen| ("software.listen", listen)));
+        for (nth, (key, listen)) in listeners.iter().enumerate() {
+            if *key != "callback.listen" && !listen.ip().is_loopback() {
+                found.error(
+                    key,
+                    &format!("{listen} can be reached from other machines"),
+                    "listen on 127.0.0.1 or [::1]; reach it from elsewhere through ssh or a proxy",
+                );
+            }
+            for (other, taken) in &listeners[..nth] {
+                if collide(*listen, *taken) {
+                    found.error(
+                        key,
+                        &format!("{listen} is taken by {other}"),
+                        "give each listener a port of its own",
+                    );
+                }
+            }
+        }
+    }
+
+    fn check_tokens(&self, found: &mut Findings<'_>) {
+        let tokens = [
+            ("admin.token-file", &self.admin.token_file),
+            ("software.token-file", &self.software.token_file),
+        ]
+        .map(|(key, file)| {
+            let token = found.secret(key, None, file);
+            if token.as_ref().is_some_and(|t| t.expose_secret().len() < TOKEN_MIN_CHARS) {
+                found.warning(
+                    key,
+                    &format!("{file}: the token has fewer than {TOKEN_MIN_CHARS} characters"),
+                    "make one with `authcoded token new`",
+                );
+            }
+            token
+        });
+        if let [Some(admin), Some(software)] = &tokens
+            && same(admin, software)
+        {
+            found.error(
+                "software.token-file",
+                "the software has the operators' token, so it could release codes",
+                "make one of its own with `authcoded token new`",
+            );
+        }
+    }
+
+    fn check_numbers(&self, found: &mut Findings<'_>) {
+        let retention = &self.retention;
+        let at_least_one = [
+            ("callback.max-connections", self.callback.max_connections == 0),
+            ("marketplace.requests-per-second", self.marketplace.requests_per_second == 0),
+            ("retention.callbacks-days", retention.callbacks_days == 0),
+            ("retention.test-callbacks-days", retention.test_callbacks_days == 0),
+            ("retention.probes-days", retention.probes_days == 0),
+            ("retention.job-runs-days", retention.job_runs_days == 0),
+        ];
+        for (key, is_zero) in at_least_one {
+            if is_zero {
+                found.error(key, "is 0", "give at least 1");
+            }
+        }
+        if self.policy.grace_hours > GRACE_MAX_HOURS {
+            found.error(
+                "policy.grace-hours",
+                "is more than 90 days",
+                "give the hours a code may run past an unconfirmed end, such as 72",
+            );
+        }
+        let times = &self.schedule.heartbeat;
+        if times.is_empty() {
+            found.error(
+                "schedule.heartbeat",
+                "is empty",
+                "give the times before each dial test: [\"08:00\", \"13:00\"]",
+            );
+        }
+        if times.iter().enumerate().any(|(nth, time)| times[..nth].contains(time)) {
+            found.error("schedule.heartbeat", "names a time twice", "name it once");
+        }
+    }
+}
+
+/// What has been found so far.
+struct Findings<'a> {
+    file: &'a Path,
+    places: Places,
+    problems: Vec<Problem>,
+}
+
+impl Findings<'_> {
+    fn error(&mut self, key: &str, text: &str, remedy: &str) {
+        self.push(key, None, Severity::Error, text, remedy);
+    }
+
+    fn warning(&mut self, key: &str, text: &str, remedy: &str) {
+        self.push(key, None, Severity::Warning, text, remedy);
+    }
+
+    fn push(
+        &mut self,
+        key: &str,
+        nth: Option<usize>,
+        severity: Severity,
+        text: &str,
+        remedy: &str,
+    ) {
+        self.problems.push(Problem {
+            file: self.file.to_owned(),
+            line: self.places.line(key, nth),
+            key: key.to_owned(),
+            severity,
+            text: text.to_owned(),
+            remedy: remedy.to_owned(),
+        });
+    }
+
+    fn secret(&mut self, key: &str, nth: Option<usize>, file: &SecretFile) -> Option<SecretString> {
+        file.read_line(key).map_err(|why| self.refused(key, nth, &why)).ok()
+    }
+
+    fn refused(&mut self, key: &str, nth: Option<usize>, why: &super::SecretError) {
+        let text = format!("{}: {}", why.place.display(), why.kind);
+        self.push(key, nth, Severity::Error, &text, why.kind.remedy());
+    }
+
+    fn readable(&mut self, key: &str, path: &Path) {
+        if let Err(why) = std::fs::read(path) {
+            let text = format!("{}: cannot be read ({why})", path.display());
+            self.error(key, &text, "name a PEM file that the user of the daemon may read");
+        }
+    }
+}
+
+fn same(one: &SecretString, other: &SecretString) -> bool {
+    one.expose_secret() == other.expose_secret()
+}
+
+/// Whether two listeners would want the same port of the same address; port 0 is the kernel's choice.
+fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let overlap =
+        one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && overlap
+}

@@ -1,0 +1,60 @@
+//! What holds when a key is not written (product.md §6).
+
+use super::HttpUrl;
+use crate::domain::slots::{TimeOfDay, Zone};
+use std::net::{Ipv4Addr, SocketAddr};
+
+pub(super) fn callback_listen() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 8650))
+}
+
+pub(super) fn admin_listen() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 8651))
+}
+
+pub(super) fn software_listen() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 8652))
+}
+
+pub(super) fn callback_path() -> String {
+    "/koogallery/callback".to_owned()
+}
+
+pub(super) const fn max_connections() -> usize {
+    1024
+}
+
+pub(super) fn endpoints() -> Vec<HttpUrl> {
+    ["https://mkt.myhuaweicloud.com", "https://mkt.myhuaweicloud.cn"]
+        .into_iter()
+        .filter_map(|text| HttpUrl::parse(text).ok())
+        .collect()
+}
+
+pub(super) const fn utc() -> Zone {
+    Zone::UTC
+}
+
+pub(super) const fn shanghai() -> Zone {
+    Zone::SHANGHAI
+}
+
+pub(super) const fn requests_per_second() -> u32 {
+    5
+}
+
+pub(super) fn heartbeat() -> Vec<TimeOfDay> {
+    ["08:00", "13:00"].into_iter().filter_map(|text| text.parse().ok()).collect()
+}
+
+pub(super) const fn grace_hours() -> u32 {
+    72
+}
+
+pub(super) const fn half_a_year() -> u32 {
+    180
+}
+
+pub(super) const fn two_weeks() -> u32 {
+    14
+}

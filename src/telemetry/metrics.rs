@@ -1,0 +1,256 @@
+//! The metrics registry: every name, label and bucket of `GET /metrics` stands here.
+//!
+//! Invariant: label values come from closed sets, never from a request, so the series are bounded.
+
+use crate::domain::state::State;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Metric, Registry};
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+type Label = (&'static str, &'static str);
+type Status = [(&'static str, u16); 1];
+type Seconds = Gauge<f64, AtomicU64>;
+
+/// Buckets in seconds: a callback should take milliseconds and must take less than 20 s.
+const CALLBACK_SECONDS: [f64; 12] =
+    [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0, 5.0, 20.0];
+/// Buckets in seconds of a call to the marketplace.
+const CALL_SECONDS: [f64; 10] = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0];
+/// Buckets in jobs that one commit made durable.
+const GROUP_SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+/// Buckets in seconds of one commit.
+const COMMIT_SECONDS: [f64; 10] =
+    [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25, 1.0];
+
+/// All metrics. Cheap to record; share it in an `Arc`.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    callbacks: Family<[Label; 3], Counter>,
+    callback_duration: Histogram,
+    transitions: Family<[Label; 2], Counter>,
+    marketplace_calls: Family<[Label; 2], Counter>,
+    marketplace_duration: Histogram,
+    jobs: Family<[Label; 2], Counter>,
+    http_requests: Family<([Label; 1], Status), Counter>,
+    group_size: Histogram,
+    commit_duration: Histogram,
+    writer_queue: Gauge,
+    licenses: Family<[Label; 1], Gauge>,
+    waiting_for_buyer: Gauge,
+    heartbeat_ok: Gauge,
+    heartbeat_at: Seconds,
+    marketplace_reachable: Gauge,
+    clock_skew: Seconds,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// A registry in which nothing has been counted yet.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut r = Registry::with_prefix("authcoded");
+        let seconds = |buckets: &[f64]| Histogram::new(buckets.iter().copied());
+        Self {
+            callbacks: add(&mut r, "callbacks", "Callbacks answered", Family::default()),
+            callback_duration: add(
+                &mut r,
+                "callback_duration_seconds",
+                "From the last byte of a callback to its answer",
+                seconds(&CALLBACK_SECONDS),
+            ),
+            transitions: add(&mut r, "transitions", "Events of codes", Family::default()),
+            marketplace_calls: add(
+                &mut r,
+                "marketplace_calls",
+                "Calls to the marketplace, each try",
+                Family::default(),
+            ),
+            marketplace_duration: add(
+                &mut r,
+                "marketplace_call_duration_seconds",
+                "From sending to the whole answer",
+                seconds(&CALL_SECONDS),
+            ),
+            jobs: add(&mut r, "jobs", "Runs of jobs", Family::default()),
+            http_requests: add(&mut r, "http_requests", "Requests answered", Family::default()),
+            group_size: add(
+                &mut r,
+                "commit_group_size",
+                "Jobs that one commit made durable",
+                seconds(&GROUP_SIZES),
+            ),
+            commit_duration: add(
+                &mut r,
+                "commit_duration_seconds",
+                "One commit with its fsync",
+                seconds(&COMMIT_SECONDS),
+            ),
+            writer_queue: add(&mut r, "writer_queue", "Jobs that wait", Gauge::default()),
+            licenses: add(&mut r, "licenses", "Codes by state", Family::default()),
+            waiting_for_buyer: add(
+                &mut r,
+                "waiting_for_buyer",
+                "Codes whose buyer has not received them",
+                Gauge::default(),
+            ),
+            heartbeat_ok: add(
+                &mut r,
+                "heartbeat_ok",
+                "1 when the last heartbeat passed",
+                Gauge::default(),
+            ),
+            heartbeat_at: add(
+                &mut r,
+                "heartbeat_timestamp_seconds",
+                "When the last heartbeat ended, Unix time",
+                Seconds::default(),
+            ),
+            marketplace_reachable: add(
+                &mut r,
+                "marketplace_reachable",
+                "1 when the last call was answered",
+                Gauge::default(),
+            ),
+            clock_skew: add(
+                &mut r,
+                "clock_skew_seconds",
+                "How far our clock is ahead of the marketplace's",
+                Seconds::default(),
+            ),
+            registry: r,
+        }
+    }
+
+    /// One callback was answered.
+    pub fn callback(
+        &self,
+        activity: &'static str,
+        verdict: &'static str,
+        result_code: &'static str,
+        took: Duration,
+    ) {
+        let labels = [("activity", activity), ("verdict", verdict), ("result_code", result_code)];
+        self.callbacks.get_or_create(&labels).inc();
+        self.callback_duration.observe(took.as_secs_f64());
+    }
+
+    /// One event of a code was committed.
+    pub fn transition(&self, kind: &'static str, source: &'static str) {
+        self.transitions.get_or_create(&[("kind", kind), ("source", source)]).inc();
+    }
+
+    /// One try of a call to the marketplace ended; `outcome` is a word of `Outcome`, or `transport`.
+    pub fn marketplace_call(&self, api: &'static str, outcome: &'static str, took: Duration) {
+        self.marketplace_calls.get_or_create(&[("api", api), ("outcome", outcome)]).inc();
+        self.marketplace_duration.observe(took.as_secs_f64());
+    }
+
+    /// One run of a job ended.
+    pub fn job(&self, job: &'static str, outcome: &'static str) {
+        self.jobs.get_or_create(&[("job", job), ("outcome", outcome)]).inc();
+    }
+
+    /// One request was answered on a listener: `callback`, `admin` or `software`.
+    pub fn http_request(&self, listener: &'static str, status: u16) {
+        let labels = ([("listener", listener)], [("status", status)]);
+        self.http_requests.get_or_create(&labels).inc();
+    }
+
+    /// One commit made `jobs` jobs durable.
+    pub fn commit(&self, jobs: u32, took: Duration) {
+        self.group_size.observe(f64::from(jobs));
+        self.commit_duration.observe(took.as_secs_f64());
+    }
+
+    /// How many jobs wait for the writer.
+    pub fn set_writer_queue(&self, jobs: i64) {
+        self.writer_queue.set(jobs);
+    }
+
+    /// How many codes are in `state`.
+    pub fn set_licenses(&self, state: State, codes: i64) {
+        self.licenses.get_or_create(&[("state", state.as_str())]).set(codes);
+    }
+
+    /// How many codes wait for their buyer.
+    pub fn set_waiting_for_buyer(&self, codes: i64) {
+        self.waiting_for_buyer.set(codes);
+    }
+
+    /// The last heartbeat ended at `at_seconds` (Unix time).
+    pub fn set_heartbeat(&self, passed: bool, at_seconds: f64) {
+        self.heartbeat_ok.set(i64::from(passed));
+        self.heartbeat_at.set(at_seconds);
+    }
+
+    /// Whether the last call to the marketplace was answered at all.
+    pub fn set_marketplace_reachable(&self, reachable: bool) {
+        self.marketplace_reachable.set(i64::from(reachable));
+    }
+
+    /// How many seconds our clock is ahead of the marketplace's; negative when it is behind.
+    pub fn set_clock_skew(&self, seconds: f64) {
+        self.clock_skew.set(seconds);
+    }
+
+    /// The text of `GET /metrics`, in the OpenMetrics format.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+fn add<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_recorded_is_encoded_under_its_name() {
+        let metrics = Metrics::new();
+        metrics.callback("releaseLicenseCode", "applied", "000000", Duration::from_millis(3));
+        metrics.transition("released", "callback");
+        metrics.marketplace_call("query", "done", Duration::from_millis(30));
+        metrics.job("heartbeat", "ok");
+        metrics.http_request("admin", 200);
+        metrics.commit(7, Duration::from_millis(1));
+        metrics.set_licenses(State::Frozen, 4);
+        metrics.set_heartbeat(true, 1_763_700_000.0);
+        metrics.set_clock_skew(-1.5);
+        let text = metrics.encode();
+        for line in [
+            r#"authcoded_callbacks_total{activity="releaseLicenseCode",verdict="applied",result_code="000000"} 1"#,
+            r#"authcoded_transitions_total{kind="released",source="callback"} 1"#,
+            r#"authcoded_marketplace_calls_total{api="query",outcome="done"} 1"#,
+            r#"authcoded_jobs_total{job="heartbeat",outcome="ok"} 1"#,
+            r#"authcoded_http_requests_total{listener="admin",status="200"} 1"#,
+            r#"authcoded_commit_group_size_bucket{le="8.0"} 1"#,
+            r#"authcoded_licenses{state="frozen"} 4"#,
+            "authcoded_heartbeat_ok 1",
+            "authcoded_clock_skew_seconds -1.5",
+            "authcoded_callback_duration_seconds_count 1",
+            "authcoded_writer_queue 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\nnot in\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+}
