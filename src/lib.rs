@@ -14,4 +14,5 @@ pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod protocol;
+pub mod store;
 pub mod telemetry;

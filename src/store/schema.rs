@@ -1,0 +1,176 @@
+//! Opening the file: the lock, the settings durability needs, and the steps from schema to schema.
+//!
+//! Invariant: an existing file is never replaced, and a newer one never touched.
+
+use super::OpenError;
+use rusqlite::{Connection, OpenFlags};
+use std::fs::{File, TryLockError};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+
+/// The database's name in the data folder.
+pub(super) const FILE: &str = "authcoded.db";
+const LOCK: &str = "lock";
+
+/// "auth" in ASCII: marks the file as ours.
+const APPLICATION_ID: i64 = 0x6175_7468;
+/// The first SQLite without the WAL-reset bug.
+const SQLITE_NEEDED: i32 = 3_051_003;
+/// How long a connection waits for a lock another one of ours holds.
+const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// The schema this program knows.
+const KNOWN: i64 = 1;
+/// What turns schema n into n + 1. Schema 1 is `schema.sql`.
+const STEPS: [&str; 1] = [include_str!("../../schema.sql")];
+
+/// Takes the folder, making it (0700) if need be.
+pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
+    let fail = |source| OpenError::Folder { folder: folder.to_owned(), source };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(fail)?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(folder.join(LOCK))
+        .map_err(fail)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked(folder.to_owned())),
+        Err(TryLockError::Error(source)) => Err(fail(source)),
+    }
+}
+
+/// Opens the file for the writer, brings its schema up to date and checks it.
+pub(super) fn open_for_writing(file: &Path) -> Result<Connection, OpenError> {
+    if rusqlite::version_number() < SQLITE_NEEDED {
+        return Err(OpenError::SqliteTooOld(rusqlite::version()));
+    }
+    let fresh = !file.exists();
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | if fresh { OpenFlags::SQLITE_OPEN_CREATE } else { OpenFlags::empty() };
+    let fail = |source| sqlite(file, source);
+    let mut connection = Connection::open_with_flags(file, flags).map_err(fail)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(fail)?;
+    identify(file, &connection, fresh)?;
+    for (pragma, value) in [
+        ("journal_mode", "wal"),
+        ("synchronous", "full"),
+        ("foreign_keys", "on"),
+        ("trusted_schema", "off"),
+        ("wal_autocheckpoint", "0"),
+        ("cache_size", "-8192"),
+        ("temp_store", "memory"),
+    ] {
+        connection.pragma_update(None, pragma, value).map_err(fail)?;
+    }
+    read_back(file, &connection, "journal_mode", "wal")?;
+    read_back(file, &connection, "synchronous", "2")?;
+    migrate(file, &mut connection)?;
+    quick_check(file, &connection)?;
+    connection.set_prepared_statement_cache_capacity(128);
+    Ok(connection)
+}
+
+/// Opens the file for a reader.
+pub(super) fn open_for_reading(file: &Path) -> Result<Connection, OpenError> {
+    let fail = |source| sqlite(file, source);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags).map_err(fail)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(fail)?;
+    connection.pragma_update(None, "cache_size", "-2048").map_err(fail)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+fn identify(file: &Path, connection: &Connection, fresh: bool) -> Result<(), OpenError> {
+    let fail = |source| sqlite(file, source);
+    let application: i64 =
+        connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(fail)?;
+    let version = user_version(file, connection)?;
+    let tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(fail)?;
+    if fresh || (application == 0 && version == 0 && tables == 0) {
+        // Empty: either new, or a start was killed before its first commit.
+        return connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(fail);
+    }
+    if application != APPLICATION_ID {
+        return Err(OpenError::Foreign(file.to_owned()));
+    }
+    if version > KNOWN {
+        return Err(OpenError::Newer { file: file.to_owned(), found: version, known: KNOWN });
+    }
+    Ok(())
+}
+
+fn migrate(file: &Path, connection: &mut Connection) -> Result<(), OpenError> {
+    let fail = |source| sqlite(file, source);
+    let version = user_version(file, connection)?;
+    for (next, step) in (1i64..).zip(STEPS).skip(usize::try_from(version).unwrap_or(0)) {
+        let transaction = connection.transaction().map_err(fail)?;
+        transaction.execute_batch(step).map_err(fail)?;
+        transaction.pragma_update(None, "user_version", next).map_err(fail)?;
+        transaction.commit().map_err(fail)?;
+    }
+    Ok(())
+}
+
+fn user_version(file: &Path, connection: &Connection) -> Result<i64, OpenError> {
+    connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(|source| sqlite(file, source))
+}
+
+fn read_back(
+    file: &Path,
+    connection: &Connection,
+    pragma: &'static str,
+    wanted: &'static str,
+) -> Result<(), OpenError> {
+    let found: rusqlite::types::Value = connection
+        .pragma_query_value(None, pragma, |row| row.get(0))
+        .map_err(|source| sqlite(file, source))?;
+    let found = match found {
+        rusqlite::types::Value::Integer(n) => n.to_string(),
+        rusqlite::types::Value::Text(text) => text,
+        other => format!("{other:?}"),
+    };
+    if found == wanted {
+        Ok(())
+    } else {
+        Err(OpenError::Pragma { file: file.to_owned(), pragma, found, wanted })
+    }
+}
+
+/// Checks the licences' table; the nightly upkeep checks everything.
+fn quick_check(file: &Path, connection: &Connection) -> Result<(), OpenError> {
+    let found: String = connection
+        .query_row("PRAGMA quick_check('license')", [], |row| row.get(0))
+        .map_err(|source| sqlite(file, source))?;
+    if found == "ok" {
+        Ok(())
+    } else {
+        Err(OpenError::Damaged { file: file.to_owned(), what: found })
+    }
+}
+
+fn sqlite(file: &Path, source: rusqlite::Error) -> OpenError {
+    match source.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
+            OpenError::Damaged { file: file.to_owned(), what: source.to_string() }
+        }
+        _ => OpenError::Sqlite { file: file.to_owned(), source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_step_leads_to_the_schema_we_know() {
+        assert_eq!(i64::try_from(STEPS.len()), Ok(KNOWN));
+    }
+}

@@ -1,0 +1,378 @@
+//! The writer: one thread, one connection, one commit for all who wait.
+//!
+//! The thread drains its bounded queue; every job runs in its own savepoint of one `BEGIN IMMEDIATE`;
+//! the commit makes all durable; then all are answered. Invariants: nobody is answered before the
+//! commit; a failed job leaves no trace; a commit that fails for any reason but a full disk ends the
+//! thread, and with it the process.
+
+use super::events::ChainHead;
+use super::reader::{Commits, Pools};
+use super::{OpenError, StoreError};
+use crate::domain::state::State;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// Jobs that may wait; more are refused, and a callback is answered 000005.
+const QUEUE: usize = 4_096;
+/// Jobs in one transaction at most: bounds the time until the first of them is answered.
+const GROUP: usize = 256;
+/// Pages (of 4 KiB) in the log at which it is copied into the database.
+const CHECKPOINT_PAGES: i64 = 8_192;
+/// How often the log's size is looked at.
+const CHECKPOINT_EVERY: Duration = Duration::from_millis(100);
+
+/// Why the writer ended.
+#[derive(Debug)]
+pub enum WriterEnd {
+    /// It was asked to, and everything queued before is committed.
+    Asked,
+    /// It could not commit, or panicked. The process must end.
+    Failed(String),
+}
+
+/// What the writer has done since start.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct WriterStats {
+    /// Jobs waiting now.
+    pub waiting: usize,
+    /// Commits so far.
+    pub commits: u64,
+}
+
+/// What runs inside the transaction takes this.
+pub struct Tx<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) chain: ChainHead,
+    pub(super) moved: [i64; State::ALL.len()],
+}
+
+/// What a checkpoint needs.
+pub(super) struct Checkpoint {
+    pub(super) file: PathBuf,
+    /// Their idle snapshots stand in its way.
+    pub(super) pools: Pools,
+}
+
+/// Told of each commit: how many jobs, and how long the group took.
+pub(super) type OnCommit = Box<dyn Fn(u32, Duration) + Send>;
+
+trait Job: Send {
+    /// Runs in its savepoint. Returns whether to keep what it did.
+    fn run(&mut self, tx: &mut Tx<'_>) -> bool;
+    /// Answers whoever waits; `committed` is how the group's commit went.
+    fn answer(self: Box<Self>, committed: Result<(), &StoreError>);
+}
+
+enum Message {
+    Job(Box<dyn Job>),
+    /// Copy what is left of the log, so that it begins anew.
+    FinishCheckpoint,
+    End,
+}
+
+#[derive(Default)]
+struct Counters {
+    waiting: AtomicUsize,
+    commits: AtomicU64,
+    ended: AtomicBool,
+}
+
+/// The way to the writer. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Handle {
+    queue: SyncSender<Message>,
+    counters: Arc<Counters>,
+}
+
+/// Starts the writer and the checkpointer.
+pub(super) fn start(
+    connection: Connection,
+    commits: Commits,
+    checkpoint: Checkpoint,
+    on_commit: OnCommit,
+) -> Result<(Handle, oneshot::Receiver<WriterEnd>), OpenError> {
+    let chain = ChainHead::load(&connection)
+        .map_err(|source| OpenError::Sqlite { file: checkpoint.file.clone(), source })?;
+    let (queue, jobs) = sync_channel(QUEUE);
+    let counters = Arc::new(Counters::default());
+    let (ended, end) = oneshot::channel();
+    let handle = Handle { queue: queue.clone(), counters: Arc::clone(&counters) };
+    let shared = Arc::clone(&counters);
+    let pools = checkpoint.pools.clone();
+    let mut writer = Writer { connection, chain, jobs, counters, commits, on_commit, pools };
+    thread::Builder::new()
+        .name("writer".to_owned())
+        .spawn(move || {
+            let reason = catch_unwind(AssertUnwindSafe(|| writer.run()))
+                .unwrap_or_else(|_| WriterEnd::Failed("the writer panicked".to_owned()));
+            writer.counters.ended.store(true, Ordering::Relaxed);
+            drop(ended.send(reason));
+        })
+        .map_err(OpenError::Thread)?;
+    thread::Builder::new()
+        .name("checkpointer".to_owned())
+        .spawn(move || run_checkpointer(&checkpoint, &queue, &shared))
+        .map_err(OpenError::Thread)?;
+    Ok((handle, end))
+}
+
+impl Handle {
+    pub(super) async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        self.send(Box::new(Work { run: Some(work), result: None, answer: Some(answer) }))?;
+        answered.await.unwrap_or(Err(StoreError::WriterGone))
+    }
+
+    pub(super) fn post<F>(&self, work: F) -> bool
+    where
+        F: FnOnce(&mut Tx<'_>) -> Result<(), StoreError> + Send + 'static,
+    {
+        self.send(Box::new(Work { run: Some(work), result: None, answer: None })).is_ok()
+    }
+
+    fn send(&self, job: Box<dyn Job>) -> Result<(), StoreError> {
+        self.counters.waiting.fetch_add(1, Ordering::Relaxed);
+        self.queue.try_send(Message::Job(job)).map_err(|error| {
+            self.counters.waiting.fetch_sub(1, Ordering::Relaxed);
+            match error {
+                TrySendError::Full(_) => StoreError::QueueFull,
+                TrySendError::Disconnected(_) => StoreError::WriterGone,
+            }
+        })
+    }
+
+    pub(super) fn stats(&self) -> WriterStats {
+        WriterStats {
+            waiting: self.counters.waiting.load(Ordering::Relaxed),
+            commits: self.counters.commits.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(super) fn shut_down(&self) {
+        let queue = self.queue.clone();
+        // A full queue drains; a thread may wait for that, the runtime may not.
+        thread::spawn(move || drop(queue.send(Message::End)));
+    }
+}
+
+struct Work<T, F> {
+    run: Option<F>,
+    result: Option<Result<T, StoreError>>,
+    answer: Option<oneshot::Sender<Result<T, StoreError>>>,
+}
+
+impl<T, F> Job for Work<T, F>
+where
+    T: Send,
+    F: FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send,
+{
+    fn run(&mut self, tx: &mut Tx<'_>) -> bool {
+        self.result = self.run.take().map(|work| work(tx));
+        matches!(self.result, Some(Ok(_)))
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), &StoreError>) {
+        let result = match (self.result, committed) {
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            (Some(Err(error)), _) => Err(error),
+            (Some(Ok(_)) | None, Err(error)) => Err(not_committed(error)),
+            (None, Ok(())) => Err(StoreError::NotCommitted("the work did not run".to_owned())),
+        };
+        match self.answer {
+            // Whoever waited may have gone away: the work is done all the same.
+            Some(answer) => drop(answer.send(result)),
+            None => {
+                if let Err(error) = result {
+                    tracing::warn!(%error, "work that nobody waits for was not stored");
+                }
+            }
+        }
+    }
+}
+
+/// The same news for each of a group.
+fn not_committed(error: &StoreError) -> StoreError {
+    match error {
+        StoreError::DiskFull => StoreError::DiskFull,
+        other => StoreError::NotCommitted(other.to_string()),
+    }
+}
+
+struct Writer {
+    connection: Connection,
+    chain: ChainHead,
+    jobs: Receiver<Message>,
+    counters: Arc<Counters>,
+    commits: Commits,
+    on_commit: OnCommit,
+    pools: Pools,
+}
+
+impl Writer {
+    fn run(&mut self) -> WriterEnd {
+        while let Ok(first) = self.jobs.recv() {
+            let mut group: Vec<Box<dyn Job>> = Vec::new();
+            let mut checkpoint = false;
+            let mut end = false;
+            let mut next = Some(first);
+            while let Some(message) = next.take() {
+                match message {
+                    Message::Job(job) => group.push(job),
+                    Message::FinishCheckpoint => checkpoint = true,
+                    Message::End => end = true,
+                }
+                if group.len() < GROUP && !end {
+                    next = self.jobs.try_recv().ok();
+                }
+            }
+            if let Err(fatal) = self.commit_group(group) {
+                tracing::error!(error = %fatal, "a commit failed: nothing more is acknowledged, the process ends; check the disk, then start again");
+                return WriterEnd::Failed(fatal.to_string());
+            }
+            if checkpoint {
+                self.checkpoint("PASSIVE");
+            }
+            if end {
+                // An open snapshot would hold the log until the busy timeout.
+                self.pools.close();
+                self.checkpoint("TRUNCATE");
+                return WriterEnd::Asked;
+            }
+        }
+        WriterEnd::Asked
+    }
+
+    /// Runs and commits a group and answers everyone in it. An error is fatal.
+    fn commit_group(&mut self, mut group: Vec<Box<dyn Job>>) -> Result<(), StoreError> {
+        if group.is_empty() {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let committed = self.try_group(&mut group);
+        self.counters.waiting.fetch_sub(group.len(), Ordering::Relaxed);
+        if committed.is_ok() {
+            self.commits.add();
+            self.counters.commits.fetch_add(1, Ordering::Relaxed);
+            (self.on_commit)(u32::try_from(group.len()).unwrap_or(u32::MAX), began.elapsed());
+        } else if !self.connection.is_autocommit() {
+            self.connection.execute_batch("ROLLBACK")?;
+        }
+        for job in group {
+            job.answer(committed.as_ref().copied());
+        }
+        match committed {
+            Ok(()) => Ok(()),
+            Err(StoreError::DiskFull) => {
+                tracing::error!(
+                    "the disk is full: callbacks are answered 000005 until there is space again"
+                );
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn try_group(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map_err(classify)?;
+        let mut tx = Tx { connection: &self.connection, chain: self.chain.clone(), moved: [0; 6] };
+        for job in group.iter_mut() {
+            tx.savepoint(job.as_mut()).map_err(classify)?;
+        }
+        tx.store_moves().map_err(classify)?;
+        let chain = tx.chain;
+        self.connection.prepare_cached("COMMIT")?.execute([]).map_err(classify)?;
+        self.chain = chain;
+        Ok(())
+    }
+
+    fn checkpoint(&self, mode: &str) {
+        let sql = format!("PRAGMA wal_checkpoint({mode})");
+        if let Err(error) = self.connection.query_row(&sql, [], |_| Ok(())) {
+            tracing::warn!(%error, "a checkpoint failed; the log goes on growing until one succeeds");
+        }
+    }
+}
+
+impl Tx<'_> {
+    fn savepoint(&mut self, job: &mut dyn Job) -> rusqlite::Result<()> {
+        self.connection.prepare_cached("SAVEPOINT job")?.execute([])?;
+        let (chain, moved) = (self.chain.clone(), self.moved);
+        if !job.run(self) {
+            self.chain = chain;
+            self.moved = moved;
+            if self.connection.is_autocommit() {
+                // SQLite has rolled back everything by itself: a full disk, or an input/output error.
+                return Err(rusqlite::Error::SqliteFailure(
+                    rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL),
+                    None,
+                ));
+            }
+            self.connection.prepare_cached("ROLLBACK TO job")?.execute([])?;
+        }
+        self.connection.prepare_cached("RELEASE job")?.execute([])?;
+        Ok(())
+    }
+}
+
+/// A full disk heals; everything else that stops a commit does not.
+fn classify(error: rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreError::DiskFull,
+        _ => StoreError::Sql(error),
+    }
+}
+
+/// Copies the log into the database when it has grown, beside the writer: most of the work, and the
+/// slow fsync of the database file, delays no group. What arrived meanwhile is left to the writer,
+/// who then begins the log anew.
+fn run_checkpointer(checkpoint: &Checkpoint, writer: &SyncSender<Message>, counters: &Counters) {
+    let mut connection = None;
+    let mut seen = 0;
+    while !counters.ended.load(Ordering::Relaxed) {
+        thread::sleep(CHECKPOINT_EVERY);
+        let commits = counters.commits.load(Ordering::Relaxed);
+        if commits == std::mem::replace(&mut seen, commits) {
+            continue;
+        }
+        match copy_log(&mut connection, checkpoint) {
+            Ok(true) => drop(writer.try_send(Message::FinishCheckpoint)),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "a checkpoint failed; it is tried again"),
+        }
+    }
+}
+
+/// Returns whether there was enough to copy.
+fn copy_log(
+    connection: &mut Option<Connection>,
+    checkpoint: &Checkpoint,
+) -> Result<bool, rusqlite::Error> {
+    let connection = match connection {
+        Some(open) => open,
+        None => connection.insert(Connection::open_with_flags(
+            &checkpoint.file,
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?),
+    };
+    let uncopied = connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| {
+        Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?)
+    })?;
+    if uncopied < CHECKPOINT_PAGES {
+        return Ok(false);
+    }
+    checkpoint.pools.release();
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+    checkpoint.pools.release();
+    Ok(true)
+}
