@@ -1,0 +1,181 @@
+//! The client as the rest of the daemon sees it: settings in, calls out, what the calls have shown.
+//!
+//! Invariant: what a call returns says whether the request may have been processed.
+
+use super::endpoint::{BadEndpoint, Endpoint};
+use super::flow::{Flow, Question};
+use super::health::{Api, Count};
+use super::wire::Wire;
+use crate::clock::Clock;
+use crate::domain::license::Code;
+use crate::domain::slots::Zone;
+use crate::domain::time::Timestamp;
+use crate::domain::transition::{ActivationVerdict, QueryVerdict};
+use crate::protocol::aksk::Credentials;
+use crate::protocol::open_api::{activate_body, activation_verdict, query_body, query_verdict};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Who we are, where the marketplace is, and how fast we may call.
+#[derive(Debug)]
+pub struct Settings {
+    /// The domains in order of preference, each as [`Endpoint::parse`] takes it.
+    pub endpoints: Vec<String>,
+    /// The AK/SK of the merchant's account.
+    pub credentials: Credentials,
+    /// PEM certificates added to the system's roots.
+    pub extra_ca_pem: Option<Vec<u8>>,
+    /// The zone that the marketplace's dates are read in.
+    pub zone: Zone,
+    /// The most requests per second, at least 1.
+    pub requests_per_second: u32,
+}
+
+/// Why a client cannot be built. The configuration's fault.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The list is empty.
+    #[error("marketplace.endpoints is empty: name at least one")]
+    NoEndpoint,
+    /// One of them is not usable.
+    #[error("marketplace.endpoints, number {number}: {why}")]
+    Endpoint {
+        /// Its place in the list, from 1.
+        number: usize,
+        /// What is wrong with it.
+        why: BadEndpoint,
+    },
+    /// Zero.
+    #[error("marketplace.requests-per-second must be at least 1")]
+    NoRate,
+    /// The certificates cannot be read, or the system has no roots.
+    #[error("TLS cannot be set up (extra-ca-file, or the system's certificates): {0}")]
+    Tls(String),
+}
+
+/// How hard to try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// Somebody waits: at most two tries within 10 s.
+    Interactive,
+    /// One try within `deadline` (and 10 s at most), the queue before it included. The domains count as one.
+    Once {
+        /// Real time, not the clock's.
+        deadline: Duration,
+    },
+}
+
+/// How a call went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call<V> {
+    /// Our clock when the request that was answered left; when we asked, if none left.
+    pub asked_at: Timestamp,
+    /// The answer's HTTP status.
+    pub http: Option<u16>,
+    /// The answer's code.
+    pub error_code: Option<String>,
+    /// What came of it.
+    pub result: CallResult<V>,
+}
+
+/// What came of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallResult<V> {
+    /// The marketplace said where the code stands.
+    Verdict(V),
+    /// Nothing learnt; again later.
+    Retry {
+        /// The request may have been processed all the same: ask before an activation is repeated.
+        ambiguous: bool,
+        /// For the log and the operator.
+        why: String,
+    },
+    /// The marketplace does not believe who we are, now or a short while ago: nothing leaves until then.
+    Stopped {
+        /// When to come again.
+        until: Timestamp,
+    },
+    /// Our request is wrong; repeating it changes nothing.
+    Permanent {
+        /// For the log and the operator.
+        why: String,
+    },
+    /// A code, a status or a body that nobody told us of; like a retry that may have been processed, but
+    /// to be looked at.
+    Unrecognised {
+        /// Status, code and the beginning of the body.
+        sample: String,
+    },
+}
+
+/// The marketplace's open API. Cheap to clone; all clones share queue, stop and counts.
+#[derive(Debug, Clone)]
+pub struct Client(Arc<Flow>);
+
+impl Client {
+    /// Builds a client; nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`BuildError`] names the setting to correct.
+    pub fn new(settings: Settings, clock: Clock) -> Result<Self, BuildError> {
+        let parse = |(index, text): (usize, &String)| {
+            Endpoint::parse(text).map_err(|why| BuildError::Endpoint { number: index + 1, why })
+        };
+        let endpoints: Vec<_> =
+            settings.endpoints.iter().enumerate().map(parse).collect::<Result<_, _>>()?;
+        if endpoints.is_empty() {
+            return Err(BuildError::NoEndpoint);
+        }
+        let rate = settings.requests_per_second;
+        let interval = Duration::from_secs(1).checked_div(rate).ok_or(BuildError::NoRate)?;
+        let credentials = settings.credentials;
+        let wire = Wire::new(&endpoints, credentials.clone(), settings.extra_ca_pem.as_deref())
+            .map_err(BuildError::Tls)?;
+        let interval = clock.real(interval);
+        let flow = Flow::new(wire, endpoints, interval, credentials, clock, settings.zone);
+        Ok(Self(Arc::new(flow)))
+    }
+
+    /// Activates a code (protocol.md 2.2).
+    pub async fn activate(&self, code: &Code, effort: Effort) -> Call<ActivationVerdict> {
+        let read = |http, answer: &_, _: &Code, zone| activation_verdict(http, answer, zone);
+        let question = Question { api: Api::Activate, code, body: activate_body(code), read };
+        self.0.call(&question, effort).await
+    }
+
+    /// Asks where a code stands (protocol.md 2.4).
+    pub async fn query(&self, code: &Code, effort: Effort) -> Call<QueryVerdict> {
+        let question =
+            Question { api: Api::Query, code, body: query_body(code), read: query_verdict };
+        self.0.call(&question, effort).await
+    }
+
+    /// Until when nothing leaves, if the queue is stopped now.
+    #[must_use]
+    pub fn stopped_until(&self) -> Option<Timestamp> {
+        self.0.stopped_until()
+    }
+
+    /// Brings a stop back after a restart; a later one that is in force is not shortened.
+    pub fn resume_stop(&self, until: Timestamp) {
+        self.0.gate.stop_until(until);
+    }
+
+    /// Whether the last request was answered by something that works; `None` before the first.
+    #[must_use]
+    pub fn reachable(&self) -> Option<bool> {
+        self.0.health.reachable()
+    }
+
+    /// Our clock minus the marketplace's in milliseconds, from the last answer's `Date`.
+    #[must_use]
+    pub fn clock_skew_ms(&self) -> Option<i64> {
+        self.0.health.skew_ms()
+    }
+
+    /// How many requests had which outcome, for metrics.
+    #[must_use]
+    pub fn counts(&self) -> Vec<Count> {
+        self.0.health.counts()
+    }
+}

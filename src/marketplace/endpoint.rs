@@ -1,0 +1,185 @@
+//! Where the marketplace is: the domains in the order of the configuration, and which one to ask first.
+//!
+//! Invariant: an [`Endpoint`] is `https`, or plain `http` to a loopback literal that no name can redirect.
+
+use crate::domain::time::{MINUTE_MS, Timestamp};
+use reqwest::Url;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// How long another domain than the first is preferred once it worked, in milliseconds.
+const DETOUR_MS: i64 = 10 * MINUTE_MS;
+
+/// The scheme, host and port of one domain of the marketplace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    url: Url,
+    host: String,
+}
+
+/// Why a text is no endpoint. The configuration's fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadEndpoint {
+    /// Not a URL with a host.
+    #[error("not a URL: write https://host or https://host:port")]
+    NotUrl,
+    /// Another scheme, or plain http to something that is not a loopback literal.
+    #[error("not https: plain http is taken for loopback literals only (127.0.0.1, [::1])")]
+    NotHttps,
+    /// A path, query, fragment, user or password.
+    #[error("more than scheme, host and port: remove path, query, user and password")]
+    TooMuch,
+}
+
+impl Endpoint {
+    /// Parses `https://host[:port]`; `http` only for loopback literals.
+    ///
+    /// # Errors
+    /// [`BadEndpoint`] says what to write instead; it does not repeat the text, which may hold a password.
+    pub fn parse(text: &str) -> Result<Self, BadEndpoint> {
+        let url = Url::parse(text.trim()).map_err(|_| BadEndpoint::NotUrl)?;
+        let name = url.host_str().filter(|name| !name.is_empty()).ok_or(BadEndpoint::NotUrl)?;
+        let literal = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        match url.scheme() {
+            "https" => {}
+            "http" if literal.is_ok_and(|ip| ip.is_loopback()) => {}
+            _ => return Err(BadEndpoint::NotHttps),
+        }
+        let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+        if !bare || !url.username().is_empty() || url.password().is_some() {
+            return Err(BadEndpoint::TooMuch);
+        }
+        // `port()` is absent when it is the scheme's own, as the `Host` header wants it (protocol.md 2.1).
+        let host = url.port().map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"));
+        Ok(Self { url, host })
+    }
+
+    /// The value of the `Host` header: the port only if it is not the scheme's own.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Whether calls to it are encrypted; only loopback ones may not be.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.url.scheme() == "https"
+    }
+
+    /// The URL of an interface; `path` begins with a slash and needs no encoding.
+    pub(super) fn at(&self, path: &str) -> Url {
+        let mut url = self.url.clone();
+        url.set_path(path);
+        url
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.host)
+    }
+}
+
+/// The order to ask the endpoints in: the one that last worked first, the first again after ten minutes.
+#[derive(Debug)]
+pub(super) struct Route {
+    endpoints: Vec<Endpoint>,
+    detour: Mutex<Option<Detour>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Detour {
+    index: usize,
+    since: Timestamp,
+}
+
+impl Route {
+    pub(super) fn new(endpoints: Vec<Endpoint>) -> Self {
+        Self { endpoints, detour: Mutex::new(None) }
+    }
+
+    /// Every endpoint once, with its index, in the order to ask.
+    pub(super) fn order(&self, now: Timestamp) -> Vec<(usize, &Endpoint)> {
+        let current = |d: &Detour| (0..DETOUR_MS).contains(&now.ms_since(d.since));
+        let first = self.lock().filter(current).map_or(0, |detour| detour.index);
+        let mut order: Vec<_> = self.endpoints.iter().enumerate().collect();
+        order.sort_by_key(|(index, _)| *index != first);
+        order
+    }
+
+    /// The endpoint of this index gave an answer.
+    pub(super) fn worked(&self, index: usize, now: Timestamp) {
+        let mut detour = self.lock();
+        let current = |d: &Detour| d.index == index && now.ms_since(d.since) < DETOUR_MS;
+        if index == 0 {
+            *detour = None;
+        } else if !detour.as_ref().is_some_and(current) {
+            *detour = Some(Detour { index, since: now });
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Detour>> {
+        self.detour.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn https_or_plain_http_to_loopback_literals() {
+        for (text, host) in [
+            ("https://mkt.myhuaweicloud.com", "mkt.myhuaweicloud.com"),
+            ("https://MKT.myhuaweicloud.com:443/", "mkt.myhuaweicloud.com"),
+            ("https://mkt.myhuaweicloud.cn:8443", "mkt.myhuaweicloud.cn:8443"),
+            ("http://127.0.0.1:9000", "127.0.0.1:9000"),
+            ("http://[::1]:9000", "[::1]:9000"),
+            ("http://127.1.2.3", "127.1.2.3"),
+        ] {
+            assert_eq!(Endpoint::parse(text).expect(text).host(), host);
+        }
+        for (text, why) in [
+            ("", BadEndpoint::NotUrl),
+            ("mkt.myhuaweicloud.com", BadEndpoint::NotUrl),
+            ("http://mkt.myhuaweicloud.com", BadEndpoint::NotHttps),
+            ("http://localhost:9000", BadEndpoint::NotHttps),
+            ("http://10.0.0.1", BadEndpoint::NotHttps),
+            ("http://127.0.0.1.example.com", BadEndpoint::NotHttps),
+            ("ftp://127.0.0.1", BadEndpoint::NotHttps),
+            ("https://mkt.myhuaweicloud.com/api", BadEndpoint::TooMuch),
+            ("https://mkt.myhuaweicloud.com/?a=b", BadEndpoint::TooMuch),
+            ("https://user:pass@mkt.myhuaweicloud.com", BadEndpoint::TooMuch),
+        ] {
+            assert_eq!(Endpoint::parse(text), Err(why), "{text}");
+        }
+    }
+
+    #[test]
+    fn urls_are_built_from_the_base() {
+        let endpoint = Endpoint::parse("http://127.0.0.1:9000").expect("an endpoint");
+        assert_eq!(endpoint.at("/a/b").as_str(), "http://127.0.0.1:9000/a/b");
+    }
+
+    #[test]
+    fn a_detour_lasts_ten_minutes_and_then_the_first_is_asked_again() {
+        let parse = |text| Endpoint::parse(text).expect("an endpoint");
+        let route = Route::new(["https://a", "https://b", "https://c"].map(parse).to_vec());
+        let t = Timestamp::from_ms;
+        let order = |now| route.order(now).iter().map(|(index, _)| *index).collect::<Vec<_>>();
+        assert_eq!(order(t(0)), [0, 1, 2]);
+        route.worked(1, t(0));
+        assert_eq!(order(t(DETOUR_MS - 1)), [1, 0, 2]);
+        route.worked(1, t(DETOUR_MS - 1));
+        assert_eq!(order(t(DETOUR_MS)), [0, 1, 2], "success does not prolong the detour");
+        route.worked(2, t(DETOUR_MS));
+        assert_eq!(order(t(DETOUR_MS + 1)), [2, 0, 1]);
+        route.worked(1, t(2 * DETOUR_MS));
+        assert_eq!(order(t(2 * DETOUR_MS)), [1, 0, 2]);
+        route.worked(0, t(2 * DETOUR_MS));
+        assert_eq!(order(t(2 * DETOUR_MS)), [0, 1, 2]);
+        route.worked(1, t(DETOUR_MS));
+        assert_eq!(order(t(0)), [0, 1, 2], "a clock set back does not prolong it either");
+    }
+}
