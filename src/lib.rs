@@ -13,6 +13,7 @@
 pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod lifecycle;
 pub mod marketplace;
 pub mod protocol;
 pub mod store;

@@ -1,0 +1,85 @@
+//! The licensed software asks: may this code run now?
+//!
+//! Invariant: the answer waits at most [`ASK_BOUND`] for the marketplace, and one query per code is under
+//! way, however many ask.
+
+use super::Lifecycle;
+use crate::domain::entitlement::{Reason, ask_first, days_left, decide};
+use crate::domain::license::{Code, License};
+use crate::marketplace::Effort;
+use crate::store::StoreError;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// The longest an answer waits for the marketplace (product.md §4).
+const ASK_BOUND: Duration = Duration::from_millis(800);
+/// How long the query itself may go on behind it.
+const QUERY: Effort = Effort::Once { deadline: Duration::from_secs(10) };
+
+/// The answer.
+#[derive(Debug, Clone)]
+pub struct Entitlement {
+    /// Why; the verdict follows from it.
+    pub reason: Reason,
+    /// The row it was decided from; `None` for an unknown code.
+    pub license: Option<License>,
+    /// Whole days until the expiry.
+    pub days_left: Option<i64>,
+}
+
+impl Lifecycle {
+    /// Decides for `code`, after asking the marketplace where the contract wants it asked first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn entitlement(self: &Arc<Self>, code: &Code) -> Result<Entitlement, StoreError> {
+        let first = self.entitlement_now(code)?;
+        let ask = first
+            .license
+            .as_ref()
+            .is_some_and(|license| ask_first(license, self.clock.now(), first.reason));
+        if !ask {
+            return Ok(first);
+        }
+        self.ask_bounded(code).await;
+        self.entitlement_now(code)
+    }
+
+    /// Decides from what is known.
+    fn entitlement_now(&self, code: &Code) -> Result<Entitlement, StoreError> {
+        let license = self.store.read(|snapshot| snapshot.license(code))?;
+        let now = self.clock.now();
+        Ok(Entitlement {
+            reason: decide(license.as_ref(), now, &self.policy),
+            days_left: license.as_ref().and_then(|license| days_left(license, now)),
+            license,
+        })
+    }
+
+    /// Waits for the one query of this code that is under way, starting it if there is none.
+    async fn ask_bounded(self: &Arc<Self>, code: &Code) {
+        let mut done = {
+            let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(under_way) = asking.get(code) {
+                under_way.clone()
+            } else {
+                let (finish, done) = watch::channel(());
+                asking.insert(code.clone(), done.clone());
+                let (this, code) = (Arc::clone(self), code.clone());
+                tokio::spawn(async move { this.ask_for_software(&code, finish).await });
+                done
+            }
+        };
+        // An error of `changed` means that the query has ended: that is what was waited for.
+        drop(tokio::time::timeout(ASK_BOUND, done.changed()).await);
+    }
+
+    async fn ask_for_software(&self, code: &Code, finish: watch::Sender<()>) {
+        if let Err(error) = self.try_query(code, QUERY, false).await {
+            tracing::warn!(license.code = code.as_str(), %error, "the day's first query was not stored");
+        }
+        self.asking.lock().unwrap_or_else(PoisonError::into_inner).remove(code);
+        drop(finish);
+    }
+}

@@ -1,0 +1,99 @@
+//! Sequences over the store and the marketplace. Whatever comes in becomes a command, the pure
+//! [`crate::domain::transition::decide`] chooses, and [`perform`] acts, in one transaction.
+//!
+//! Invariant: no call to the marketplace is made inside a transaction, and what it answers is decided
+//! again from the row as it is then.
+
+mod callback;
+mod calls;
+mod drift;
+mod entitlement;
+mod orphans;
+mod perform;
+mod reconcile;
+mod registration;
+mod upkeep;
+
+pub use callback::{Arrival, Reply};
+pub use calls::{CallOutcome, CallReport, Errand};
+pub use drift::{Drift, DriftPage};
+pub use entitlement::Entitlement;
+pub use reconcile::Plan;
+pub use registration::{Registered, Registration};
+pub use upkeep::Retention;
+
+use crate::clock::Clock;
+use crate::domain::entitlement::Policy;
+use crate::domain::license::Code;
+use crate::domain::slots::Zone;
+use crate::marketplace::Client;
+use crate::store::{Store, StoreError};
+use crate::telemetry::Metrics;
+use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use tokio::sync::{Notify, watch};
+
+/// The fact that keeps a stop of the marketplace queue over a restart: milliseconds since the epoch.
+pub const STOPPED_UNTIL: &str = "marketplace_stopped_until";
+
+/// Why an order to a code was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum LifecycleError {
+    /// The caller names a code we do not hold.
+    #[error("no such code here: register it first")]
+    UnknownCode,
+    /// The code is over.
+    #[error("the code is released, and nothing revives it")]
+    Released,
+    /// Our fault: see the inner error.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What the sequences need. One for the whole process.
+pub struct Lifecycle {
+    /// The database.
+    pub store: Store,
+    /// The way to the marketplace.
+    pub marketplace: Client,
+    /// The time.
+    pub clock: Clock,
+    /// The zone in which `expireTime` is read.
+    pub zone: Zone,
+    /// What the merchant chose for the end of a code.
+    pub policy: Policy,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Wakes the activation worker when calls are owed.
+    pub owed: Notify,
+    /// A real call could not be stored, or our clock refused calls, since the minute's last mark.
+    missed_calls: AtomicBool,
+    /// Queries under way for the software's sake: one per code, whoever waits.
+    asking: Mutex<HashMap<Code, watch::Receiver<()>>>,
+}
+
+impl Lifecycle {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        marketplace: Client,
+        clock: Clock,
+        zone: Zone,
+        policy: Policy,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            store,
+            marketplace,
+            clock,
+            zone,
+            policy,
+            metrics,
+            owed: Notify::new(),
+            missed_calls: AtomicBool::new(false),
+            asking: Mutex::new(HashMap::new()),
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Nightly: what is no longer needed is forgotten, statistics are renewed, the file is checked.
+
+use super::Lifecycle;
+use crate::domain::time::{DAY_MS, MINUTE_MS};
+use crate::store::{StoreError, Tx};
+
+/// Nonces are kept this long: the replay window is two minutes wide (product.md §9, hazards).
+const NONCE_MS: i64 = 10 * MINUTE_MS;
+/// Callbacks deleted in one transaction at most, so that no callback waits for the broom.
+const BATCH: i64 = 500;
+
+/// How long things are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// Callbacks, in days.
+    pub callback_days: i64,
+    /// Test traffic among them, in days.
+    pub test_callback_days: i64,
+    /// Heartbeats with their steps, in days.
+    pub probe_days: i64,
+    /// Runs of jobs, in days.
+    pub job_days: i64,
+}
+
+/// What the broom swept.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Swept {
+    /// Callbacks forgotten.
+    pub callbacks: usize,
+    /// Heartbeats forgotten.
+    pub probes: usize,
+    /// Job runs forgotten.
+    pub jobs: usize,
+}
+
+impl Lifecycle {
+    /// Forgets nonces that can no longer be replayed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn forget_nonces(&self) -> Result<usize, StoreError> {
+        let before = self.clock.now().plus_ms(-NONCE_MS);
+        self.store.write(move |tx| tx.prune_nonces(before)).await
+    }
+
+    /// The nightly upkeep.
+    ///
+    /// # Errors
+    /// [`StoreError`]; a damaged file is [`StoreError::Damaged`].
+    pub async fn upkeep(&self, keep: Retention) -> Result<Swept, StoreError> {
+        let now = self.clock.now();
+        let before = |days: i64| now.plus_ms(-days.saturating_mul(DAY_MS));
+        let (callbacks, tests) = (before(keep.callback_days), before(keep.test_callback_days));
+        let (probes_before, jobs_before) = (before(keep.probe_days), before(keep.job_days));
+        let mut swept = Swept::default();
+        loop {
+            let prune = move |tx: &mut Tx<'_>| tx.prune_callbacks(callbacks, tests, BATCH);
+            let n = self.store.write(prune).await?;
+            swept.callbacks += n;
+            if n == 0 {
+                break;
+            }
+        }
+        swept.probes = self.store.write(move |tx| tx.prune_probes(probes_before)).await?;
+        swept.jobs = self.store.write(move |tx| tx.prune_jobs(jobs_before)).await?;
+        self.store.write(|tx| tx.optimize()).await?;
+        match self.store.list(|snapshot| snapshot.integrity_fault()).await? {
+            Some(what) => Err(StoreError::Damaged(what)),
+            None => Ok(swept),
+        }
+    }
+}
