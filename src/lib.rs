@@ -13,8 +13,10 @@
 pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod guard;
 pub mod lifecycle;
 pub mod marketplace;
 pub mod protocol;
+pub mod schedule;
 pub mod store;
 pub mod telemetry;

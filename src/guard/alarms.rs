@@ -1,0 +1,136 @@
+//! What is wrong now. Derived from what is stored and known, so that an alarm clears by itself.
+
+use super::Guard;
+use crate::domain::time::{DAY_MS, Timestamp};
+use crate::store::{EventFilter, StoreError};
+
+/// A contradiction is shown for this long.
+const CONTRADICTION_MS: i64 = DAY_MS;
+/// Contradictions shown at most.
+const CONTRADICTIONS: usize = 50;
+/// Skew of the clock that is told (hazards: alarm at 20 s, high at 45 s).
+const SKEW_WARN_MS: i64 = 20_000;
+const SKEW_HIGH_MS: i64 = 45_000;
+
+/// How much of a hurry there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Look at it this week.
+    Warning,
+    /// Look at it today.
+    High,
+}
+
+impl Severity {
+    /// The word used in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::High => "high",
+        }
+    }
+}
+
+/// Something that needs a human.
+#[derive(Debug, Clone)]
+pub struct Alarm {
+    /// The same for the same cause.
+    pub id: String,
+    /// What kind of trouble.
+    pub kind: &'static str,
+    /// Since when.
+    pub since: Timestamp,
+    /// How much of a hurry there is.
+    pub severity: Severity,
+    /// The code concerned.
+    pub code: Option<String>,
+    /// What is wrong.
+    pub text: String,
+    /// What to do.
+    pub what_to_do: &'static str,
+}
+
+impl Guard {
+    /// What is wrong now, the most urgent first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn alarms(&self) -> Result<Vec<Alarm>, StoreError> {
+        let now = self.lifecycle.clock.now();
+        let mut alarms = Vec::new();
+        self.stop_and_skew(now, &mut alarms);
+        let filter = EventFilter {
+            kind: Some("contradiction".to_owned()),
+            since: Some(now.plus_ms(-CONTRADICTION_MS)),
+            limit: CONTRADICTIONS,
+            ..Default::default()
+        };
+        let (probe, orphans, contradictions) = self.lifecycle.store.read(|snapshot| {
+            let probe = snapshot.probes(None, 1)?.into_iter().next();
+            Ok((probe, snapshot.orphan_count()?, snapshot.events(&filter)?))
+        })?;
+        if let Some(probe) = probe.filter(|probe| probe.outcome == "failed") {
+            alarms.push(Alarm {
+                id: "heartbeat".to_owned(),
+                kind: "heartbeat",
+                since: probe.started_at,
+                severity: Severity::High,
+                code: None,
+                text: format!("the availability heartbeat of {} failed", probe.slot),
+                what_to_do: "see `authcoded probe list`, repair what the failed step names, then `authcoded probe run`",
+            });
+        }
+        if orphans > 0 {
+            alarms.push(Alarm {
+                id: "orphans".to_owned(),
+                kind: "orphans",
+                since: now,
+                severity: Severity::Warning,
+                code: None,
+                text: format!("{orphans} callbacks wait for the marketplace to be asked about their codes"),
+                what_to_do: "nothing while the marketplace is away; otherwise see `authcoded callback list`",
+            });
+        }
+        for event in contradictions {
+            alarms.push(Alarm {
+                id: format!("contradiction-{}", event.id),
+                kind: "contradiction",
+                since: event.at,
+                severity: Severity::Warning,
+                code: event.code,
+                text: event.detail,
+                what_to_do: "see `authcoded license show` and compare with the seller's console",
+            });
+        }
+        alarms.sort_by_key(|alarm| std::cmp::Reverse((alarm.severity, alarm.since)));
+        Ok(alarms)
+    }
+
+    fn stop_and_skew(&self, now: Timestamp, alarms: &mut Vec<Alarm>) {
+        if let Some(until) = self.lifecycle.marketplace.stopped_until() {
+            alarms.push(Alarm {
+                id: "marketplace-stop".to_owned(),
+                kind: "marketplace_stop",
+                since: now,
+                severity: Severity::High,
+                code: None,
+                text: format!("the marketplace refused our access key: no calls until {until}"),
+                what_to_do: "check the clock, then AK and SK in the console and their files; five more refusals lock the key",
+            });
+        }
+        let skew_ms = self.clock_skew_ms().unwrap_or(0);
+        if skew_ms.abs() >= SKEW_WARN_MS {
+            let high = skew_ms.abs() >= SKEW_HIGH_MS;
+            alarms.push(Alarm {
+                id: "clock".to_owned(),
+                kind: "clock",
+                since: now,
+                severity: if high { Severity::High } else { Severity::Warning },
+                code: None,
+                text: format!("our clock is {skew_ms} ms ahead of the marketplace's"),
+                what_to_do: "repair time synchronisation: at 60 s every callback is refused",
+            });
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What must not be learnt from the marketplace first: our own availability, clock and troubles.
+
+mod alarms;
+mod heartbeat;
+
+pub use alarms::{Alarm, Severity};
+pub use heartbeat::{HeartbeatError, Prober};
+
+use crate::domain::time::Timestamp;
+use crate::domain::transition::{EventDraft, EventKind, Source};
+use crate::lifecycle::Lifecycle;
+use crate::store::{ProbeDraft, ProbeRow, StoreError};
+use std::sync::Arc;
+
+/// The guard. One for the whole process.
+pub struct Guard {
+    lifecycle: Arc<Lifecycle>,
+    prober: Prober,
+}
+
+impl Guard {
+    /// Guards what `prober` reaches.
+    #[must_use]
+    pub fn new(lifecycle: Arc<Lifecycle>, prober: Prober) -> Self {
+        Self { lifecycle, prober }
+    }
+
+    /// How far our clock is ahead of the marketplace's, in milliseconds, if it is known.
+    #[must_use]
+    pub fn clock_skew_ms(&self) -> Option<i64> {
+        self.lifecycle.marketplace.clock_skew_ms()
+    }
+
+    /// Runs a heartbeat, records it with every step, and returns it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be recorded; a failed heartbeat is no error.
+    pub async fn heartbeat(&self, slot: &str) -> Result<ProbeRow, StoreError> {
+        let started_at = self.lifecycle.clock.now();
+        let found = self.prober.heartbeat().await;
+        let draft = ProbeDraft {
+            slot: slot.to_owned(),
+            started_at,
+            outcome: found.outcome.as_str(),
+            steps: found.steps_json(),
+            certificate_days: found.certificate_days,
+        };
+        let diagnosis = found.diagnosis();
+        let event = EventDraft::note(EventKind::Probe, format!("heartbeat {slot}: {diagnosis}"));
+        let row = self
+            .lifecycle
+            .store
+            .write(move |tx| {
+                let id = tx.insert_probe(&draft)?;
+                tx.append_event(started_at, None, Source::Timer, &event)?;
+                let ProbeDraft { slot, started_at, outcome, steps, certificate_days } = draft;
+                let outcome = outcome.to_owned();
+                Ok(ProbeRow { id, slot, started_at, outcome, steps, certificate_days })
+            })
+            .await?;
+        self.tell(slot, found.outcome, &diagnosis, started_at);
+        Ok(row)
+    }
+
+    fn tell(&self, slot: &str, outcome: heartbeat::Outcome, diagnosis: &str, at: Timestamp) {
+        let passed = outcome != heartbeat::Outcome::Failed;
+        #[expect(clippy::cast_precision_loss, reason = "seconds of this century")]
+        self.lifecycle.metrics.set_heartbeat(passed, at.as_ms() as f64 / 1e3);
+        let outcome = outcome.as_str();
+        if passed {
+            tracing::info!(slot, outcome, "availability heartbeat: {diagnosis}");
+        } else {
+            tracing::error!(
+                slot,
+                outcome,
+                "availability heartbeat: {diagnosis}; the marketplace's dial test will find the same: repair it today"
+            );
+        }
+    }
+}

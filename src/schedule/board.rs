@@ -1,0 +1,111 @@
+//! The job board: what each job's plan is, how its last run went, and the cord that wakes its worker.
+
+use super::Job;
+use crate::clock::Clock;
+use crate::domain::slots::{Plan, TimeOfDay, Zone};
+use crate::domain::time::Timestamp;
+use crate::store::{JobRun, Store, StoreError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Notify;
+
+/// What the board knows of one job.
+pub(super) struct Entry {
+    pub(super) job: Job,
+    pub(super) plan: Plan,
+    pub(super) poke: Notify,
+    /// Somebody asked for a run now.
+    pub(super) manual: AtomicBool,
+}
+
+/// All jobs.
+pub struct Board {
+    entries: Vec<Entry>,
+    clock: Clock,
+}
+
+/// A job as operators see it.
+#[derive(Debug, Clone)]
+pub struct JobStatus {
+    /// Its name.
+    pub name: &'static str,
+    /// When it is due, in words.
+    pub schedule: String,
+    /// Its last run.
+    pub last: Option<JobRun>,
+    /// When it is due next.
+    pub next_due: Option<Timestamp>,
+}
+
+/// What came of a manual run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manual {
+    /// Its worker has been woken.
+    Started,
+    /// There is no such job.
+    Unknown,
+}
+
+impl Board {
+    /// The board for this schedule.
+    #[must_use]
+    pub fn new(zone: Zone, heartbeat: &[TimeOfDay], clock: Clock) -> Self {
+        let entries = Job::ALL
+            .into_iter()
+            .map(|job| Entry {
+                job,
+                plan: job.plan(zone, heartbeat),
+                poke: Notify::new(),
+                manual: AtomicBool::new(false),
+            })
+            .collect();
+        Self { entries, clock }
+    }
+
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Wakes every worker; whoever has nothing to do goes back to sleep.
+    pub(super) fn poke_all(&self) {
+        self.entries.iter().for_each(|entry| entry.poke.notify_one());
+    }
+
+    /// Runs a job now, besides its slots.
+    #[must_use]
+    pub fn run(&self, name: &str) -> Manual {
+        let Some(entry) = self.entries.iter().find(|entry| entry.job.as_str() == name) else {
+            return Manual::Unknown;
+        };
+        entry.manual.store(true, Ordering::Release);
+        entry.poke.notify_one();
+        Manual::Started
+    }
+
+    /// When the next heartbeat is due.
+    #[must_use]
+    pub fn next_heartbeat(&self, now: Timestamp) -> Option<Timestamp> {
+        let heartbeat = self.entries.iter().find(|entry| entry.job == Job::Heartbeat)?;
+        heartbeat.plan.next(now).map(|slot| slot.due)
+    }
+
+    /// Every job with its last run.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn status(&self, store: &Store) -> Result<Vec<JobStatus>, StoreError> {
+        let now = self.clock.now();
+        store.read(|snapshot| {
+            self.entries
+                .iter()
+                .map(|entry| {
+                    Ok(JobStatus {
+                        name: entry.job.as_str(),
+                        schedule: entry.plan.to_string(),
+                        last: snapshot.last_run(entry.job.as_str())?,
+                        next_due: entry.plan.next(now).map(|slot| slot.due),
+                    })
+                })
+                .collect()
+        })
+    }
+}

@@ -1,0 +1,63 @@
+//! The wall around the alarm clock: it only pokes, workers look at the database.
+//!
+//! tokio-cron-scheduler ticks once a minute in UTC and nothing else is asked of it, because its zones,
+//! repeated jobs and overlaps have known faults. Which slot is due is a pure function of the plan, the
+//! stored runs and the clock, so a slot runs once whatever the clock or the process does.
+
+mod board;
+mod ticks;
+mod worker;
+
+pub use board::{Board, JobStatus, Manual};
+pub use ticks::{Ticks, TicksError};
+pub use worker::Workers;
+
+use crate::domain::slots::{Plan, TimeOfDay, Zone};
+use crate::domain::time::{HOUR_MS, MINUTE_MS};
+
+/// A job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Job {
+    /// The availability heartbeat.
+    Heartbeat,
+    /// Marketplace calls that are owed and due.
+    Activation,
+    /// The sweep that compares codes with the marketplace.
+    Reconcile,
+    /// Pruning and the nightly check.
+    Upkeep,
+}
+
+impl Job {
+    /// Every job.
+    pub const ALL: [Self; 4] = [Self::Heartbeat, Self::Activation, Self::Reconcile, Self::Upkeep];
+
+    /// The name used in columns, JSON, logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Heartbeat => "heartbeat",
+            Self::Activation => "activation",
+            Self::Reconcile => "reconcile",
+            Self::Upkeep => "upkeep",
+        }
+    }
+
+    /// Whether it also runs at each start, besides its slots.
+    const fn at_start(self) -> bool {
+        match self {
+            Self::Heartbeat | Self::Reconcile => true,
+            Self::Activation | Self::Upkeep => false,
+        }
+    }
+
+    /// When it is due.
+    fn plan(self, zone: Zone, heartbeat: &[TimeOfDay]) -> Plan {
+        match self {
+            Self::Heartbeat => Plan::Daily { zone, times: heartbeat.to_vec() },
+            Self::Activation => Plan::Every(MINUTE_MS),
+            Self::Reconcile => Plan::Every(6 * HOUR_MS),
+            Self::Upkeep => Plan::Daily { zone, times: vec![TimeOfDay::UPKEEP] },
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! One long-lived worker per job: no overlap, pokes coalesce, work is found by looking.
+
+use super::Job;
+use super::board::{Board, Entry};
+use crate::domain::slots::Slot;
+use crate::domain::time::MINUTE_MS;
+use crate::domain::transition::{EventDraft, EventKind, Source};
+use crate::guard::Guard;
+use crate::lifecycle::{Lifecycle, Retention};
+use crate::store::StoreError;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// A worker that found its store broken waits this long; the process is about to end anyway.
+const AFTER_FAULT: Duration = Duration::from_secs(1);
+
+/// What the workers share.
+#[derive(Clone)]
+pub struct Workers {
+    /// The sequences.
+    pub lifecycle: Arc<Lifecycle>,
+    /// The heartbeat.
+    pub guard: Arc<Guard>,
+    /// The jobs.
+    pub board: Arc<Board>,
+    /// What the upkeep keeps.
+    pub retention: Retention,
+}
+
+impl Workers {
+    /// Starts one worker per job. They end when `stop` turns true; a run under way is cut off, and
+    /// what it owes stays owed.
+    pub fn start(&self, stop: &watch::Receiver<bool>) -> JoinSet<()> {
+        let mut workers = JoinSet::new();
+        for index in 0..self.board.entries().len() {
+            let (this, mut stop) = (self.clone(), stop.clone());
+            workers.spawn(async move {
+                tokio::select! {
+                    biased;
+                    _ = stop.wait_for(|stop| *stop) => {}
+                    () = this.work(index) => {}
+                }
+            });
+        }
+        workers
+    }
+
+    async fn work(&self, index: usize) {
+        let entry = &self.board.entries()[index];
+        let (job, now) = (entry.job.as_str(), self.lifecycle.clock.now());
+        let closed = self.lifecycle.store.write(move |tx| tx.close_interrupted(job, now)).await;
+        if let Err(error) = closed {
+            tracing::error!(job, %error, "the last run could not be closed");
+        }
+        let mut starting = true;
+        loop {
+            if let Err(error) = self.look(entry, starting).await {
+                tracing::error!(job = entry.job.as_str(), %error, "a job could not be recorded");
+                tokio::time::sleep(AFTER_FAULT).await;
+            }
+            starting = false;
+            self.wait(entry).await;
+        }
+    }
+
+    /// Runs what is due: an order, a slot, or the run at start.
+    async fn look(&self, entry: &Entry, starting: bool) -> Result<(), StoreError> {
+        let clock = &self.lifecycle.clock;
+        if entry.manual.swap(false, Ordering::AcqRel) {
+            let due = clock.now();
+            self.run(entry, &Slot { name: format!("manual {due}"), due }).await?;
+        }
+        let due = entry.plan.latest(clock.now());
+        let mut ran = false;
+        if let Some(slot) = due {
+            ran = self.run(entry, &slot).await?;
+        }
+        if starting && !ran && entry.job.at_start() {
+            let due = clock.now();
+            self.run(entry, &Slot { name: format!("start {due}"), due }).await?;
+        }
+        if entry.job == Job::Activation && !ran {
+            // Calls owed between two slots are made without a row: the events tell of them.
+            self.lifecycle.settle_owed().await?;
+        }
+        Ok(())
+    }
+
+    /// Runs a slot unless it has run. Returns whether it ran.
+    async fn run(&self, entry: &Entry, slot: &Slot) -> Result<bool, StoreError> {
+        let (job, store) = (entry.job.as_str(), &self.lifecycle.store);
+        if store.read(|snapshot| snapshot.has_run(job, &slot.name))? {
+            return Ok(false);
+        }
+        let (name, due, now) = (slot.name.clone(), slot.due, self.lifecycle.clock.now());
+        let Some(id) = store.write(move |tx| tx.begin_job(job, &name, due, now)).await? else {
+            return Ok(false);
+        };
+        let began = std::time::Instant::now();
+        let (outcome, counts) = match self.perform(entry.job, &slot.name).await {
+            Ok(counts) => ("ok", counts),
+            Err(error) => ("failed", json!({ "error": error.to_string() })),
+        };
+        let (text, now) = (counts.to_string(), self.lifecycle.clock.now());
+        let event = (outcome == "failed").then(|| {
+            EventDraft::note(EventKind::Job, format!("{job} {} failed: {text}", slot.name))
+        });
+        store
+            .write(move |tx| {
+                if let Some(event) = event {
+                    tx.append_event(now, None, Source::Timer, &event)?;
+                }
+                tx.finish_job(id, outcome, &text, now)
+            })
+            .await?;
+        self.lifecycle.metrics.job(job, outcome);
+        let duration_ms = began.elapsed().as_secs_f64() * 1e3;
+        if outcome == "failed" {
+            tracing::error!(job, slot = slot.name, outcome, duration_ms, %counts, "job");
+        } else if entry.job == Job::Activation {
+            tracing::debug!(job, slot = slot.name, outcome, duration_ms, %counts, "job");
+        } else {
+            tracing::info!(job, slot = slot.name, outcome, duration_ms, %counts, "job");
+        }
+        Ok(true)
+    }
+
+    async fn perform(&self, job: Job, slot: &str) -> Result<Value, StoreError> {
+        Ok(match job {
+            Job::Heartbeat => {
+                let probe = self.guard.heartbeat(slot).await?;
+                json!({ "probe": probe.id, "outcome": probe.outcome })
+            }
+            Job::Activation => {
+                let calls = self.lifecycle.settle_owed().await?;
+                let nonces = self.lifecycle.forget_nonces().await?;
+                self.lifecycle.mark_hearing().await?;
+                json!({ "calls": calls, "nonces_forgotten": nonces })
+            }
+            Job::Reconcile => {
+                let sweep = self.lifecycle.reconcile().await?;
+                json!({ "seen": sweep.seen, "asked": sweep.asked, "failed": sweep.failed })
+            }
+            Job::Upkeep => {
+                let swept = self.lifecycle.upkeep(self.retention).await?;
+                json!({ "callbacks": swept.callbacks, "probes": swept.probes, "jobs": swept.jobs })
+            }
+        })
+    }
+
+    /// Waits for a poke; the activation worker also for the next call that is owed.
+    async fn wait(&self, entry: &Entry) {
+        if entry.job != Job::Activation {
+            return entry.poke.notified().await;
+        }
+        let clock = &self.lifecycle.clock;
+        let now = clock.now();
+        let next = self.lifecycle.store.read(|snapshot| snapshot.next_call_due(now));
+        let next = next.ok().flatten().map_or(MINUTE_MS, |at| at.ms_since(now)).clamp(1, MINUTE_MS);
+        let pause = clock.real(Duration::from_millis(next.unsigned_abs()));
+        tokio::select! {
+            () = entry.poke.notified() => {}
+            () = self.lifecycle.owed.notified() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
