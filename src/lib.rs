@@ -12,8 +12,10 @@
 
 pub mod clock;
 pub mod config;
+pub mod daemon;
 pub mod domain;
 pub mod guard;
+pub mod http;
 pub mod lifecycle;
 pub mod marketplace;
 pub mod protocol;

@@ -1,0 +1,405 @@
+//! The daemon as a list of steps: open, restore, bind, work, tell that we are ready, wait, drain.
+//!
+//! Invariant: everything is parsed before anything is bound, and a dead writer ends the process.
+
+use crate::clock::Clock;
+use crate::config::{Config, Secrets};
+use crate::domain::time::Timestamp;
+use crate::guard::{Guard, Prober};
+use crate::http::{Admin, CallbackRoute, Limits, Listener, Serving, Software, Tls, Token};
+use crate::http::{acceptor, serve};
+use crate::lifecycle::{Lifecycle, Retention, STOPPED_UNTIL};
+use crate::marketplace::{Client, Settings};
+use crate::protocol::aksk::Credentials;
+use crate::protocol::callback_auth::AccessKey;
+use crate::schedule::{Board, Ticks, Workers};
+use crate::store::{Held, Store, WriterEnd};
+use crate::telemetry::Metrics;
+use anyhow::{Context as _, bail};
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+
+/// Connections at a time on the two local listeners.
+const LOCAL_CONNECTIONS: usize = 512;
+/// How long the writer may take to finish what is queued.
+const WRITER_DRAIN: Duration = Duration::from_secs(3);
+
+/// A daemon at work.
+pub struct Daemon {
+    /// Where it listens.
+    pub addresses: Addresses,
+    stop: watch::Sender<bool>,
+    listeners: Vec<Serving>,
+    workers: JoinSet<()>,
+    ticks: Ticks,
+    store: Store,
+    writer_end: oneshot::Receiver<WriterEnd>,
+    _held: HeldLock,
+}
+
+/// Keeps the data folder ours until the daemon is gone.
+struct HeldLock(#[expect(dead_code, reason = "held, not read")] std::fs::File);
+
+/// Where a daemon listens.
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses {
+    /// The marketplace's listener.
+    pub callback: SocketAddr,
+    /// The operators' listener.
+    pub admin: SocketAddr,
+    /// The software's listener, unless it has only a socket.
+    pub software: Option<SocketAddr>,
+}
+
+/// Runs the daemon until it is told to stop, or its writer dies.
+///
+/// # Errors
+/// Why it could not start, or that the writer died.
+pub async fn run(config: Config, secrets: Secrets) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    let mut daemon = Daemon::start(config, secrets, Clock::system()).await?;
+    let ended = tokio::select! {
+        name = signals.next() => {
+            tracing::info!(signal = name, "stopping: no new calls are taken, those under way are finished");
+            None
+        }
+        end = daemon.writer_ended() => Some(end),
+    };
+    drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
+    daemon.stop().await;
+    match ended {
+        None => Ok(()),
+        Some(end) => bail!(
+            "the writer ended ({end:?}): nothing more can be stored; the log before this line says why"
+        ),
+    }
+}
+
+impl Daemon {
+    /// Opens the store, restores what must be restored, binds, and begins to work.
+    ///
+    /// # Errors
+    /// Why not; nothing is bound then.
+    pub async fn start(config: Config, secrets: Secrets, clock: Clock) -> anyhow::Result<Self> {
+        install_crypto();
+        let metrics = Arc::new(Metrics::new());
+        let counted = Arc::clone(&metrics);
+        let (store, held) =
+            Store::open(&config.data_dir, move |jobs, took| counted.commit(jobs, took))?;
+        let Held { lock, writer_end } = held;
+        let extra_ca = read_extra_ca(&config)?;
+        let marketplace = connect(&config, &secrets, extra_ca.clone(), &clock)?;
+        restore_stop(&store, &marketplace)?;
+        let lifecycle = Arc::new(Lifecycle::new(
+            store.clone(),
+            marketplace,
+            clock.clone(),
+            config.marketplace.expire_time_zone,
+            config.policy.entitlement(),
+            metrics,
+        ));
+        let bound = Bound::bind(&config).await?;
+        let addresses = bound.addresses()?;
+        let keys: Vec<_> = secrets.access_keys.iter().cloned().map(AccessKey::new).collect();
+        let guard = Arc::new(guard(&config, &lifecycle, &keys, extra_ca.as_deref(), addresses)?);
+        let board =
+            Arc::new(Board::new(config.schedule.zone, &config.schedule.heartbeat, clock.clone()));
+        let (stop, stopping) = watch::channel(false);
+        let tls = callback_tls(&config)?;
+        let parts = Parts { config: &config, secrets: &secrets, lifecycle, guard, board };
+        let listeners = parts.listen(bound, keys, tls, &stopping);
+        let workers = parts.work(&stopping);
+        let board = Arc::clone(&parts.board);
+        let ticks = Ticks::start(board, store.clone(), clock, stopping).await?;
+        announce(&config, addresses);
+        Ok(Self {
+            addresses,
+            stop,
+            listeners,
+            workers,
+            ticks,
+            store,
+            writer_end,
+            _held: HeldLock(lock),
+        })
+    }
+
+    /// Resolves when the writer has ended, which it must not while the daemon works.
+    pub async fn writer_ended(&mut self) -> WriterEnd {
+        (&mut self.writer_end)
+            .await
+            .unwrap_or_else(|_| WriterEnd::Failed("its thread is gone".to_owned()))
+    }
+
+    /// Stops taking calls, finishes those under way, stores what is queued, and ends.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        for listener in self.listeners {
+            listener.finished().await;
+        }
+        self.ticks.stop().await;
+        self.workers.shutdown().await;
+        self.store.shut_down();
+        match tokio::time::timeout(WRITER_DRAIN, &mut self.writer_end).await {
+            Ok(Ok(WriterEnd::Asked)) => tracing::info!("stopped"),
+            Ok(end) => tracing::warn!(?end, "stopped, but the writer had ended before"),
+            Err(_) => tracing::warn!(
+                "stopped before the writer had finished: the log is replayed at the next start"
+            ),
+        }
+    }
+}
+
+/// One provider for all TLS of the process; a second call changes nothing.
+pub fn install_crypto() {
+    drop(rustls::crypto::ring::default_provider().install_default());
+}
+
+fn read_extra_ca(config: &Config) -> anyhow::Result<Option<Vec<u8>>> {
+    let Some(file) = &config.marketplace.extra_ca_file else {
+        return Ok(None);
+    };
+    let pem = std::fs::read(file)
+        .with_context(|| format!("marketplace.extra-ca-file {} cannot be read", file.display()))?;
+    Ok(Some(pem))
+}
+
+fn connect(
+    config: &Config,
+    secrets: &Secrets,
+    extra_ca_pem: Option<Vec<u8>>,
+    clock: &Clock,
+) -> anyhow::Result<Client> {
+    let settings = Settings {
+        endpoints: config.marketplace.endpoints.iter().map(|url| url.as_str().to_owned()).collect(),
+        credentials: Credentials::new(secrets.ak.clone(), secrets.sk.clone()),
+        extra_ca_pem,
+        zone: config.marketplace.expire_time_zone,
+        requests_per_second: config.marketplace.requests_per_second,
+    };
+    Ok(Client::new(settings, clock.clone())?)
+}
+
+/// A refused access key stays refused over a restart: five more tries would lock it.
+fn restore_stop(store: &Store, marketplace: &Client) -> anyhow::Result<()> {
+    let stopped = store.read(|snapshot| snapshot.fact(STOPPED_UNTIL))?;
+    if let Some(until) = stopped.and_then(|text| text.parse().ok()) {
+        marketplace.resume_stop(Timestamp::from_ms(until));
+    }
+    Ok(())
+}
+
+fn guard(
+    config: &Config,
+    lifecycle: &Arc<Lifecycle>,
+    keys: &[AccessKey],
+    extra_ca: Option<&[u8]>,
+    addresses: Addresses,
+) -> anyhow::Result<Guard> {
+    let url = if let Some(url) = &config.callback.public_url {
+        url.as_str().to_owned()
+    } else {
+        tracing::warn!(
+            "callback.public-url is not set: the heartbeat probes the local listener only, not DNS, TLS and proxy"
+        );
+        format!("http://{}{}", addresses.callback, config.callback.path)
+    };
+    let key = keys.first().context("callback.access-key-files names no key")?.clone();
+    let prober = Prober::new(url, key, extra_ca, lifecycle.clock.clone())?;
+    Ok(Guard::new(Arc::clone(lifecycle), prober))
+}
+
+fn callback_tls(config: &Config) -> anyhow::Result<Option<Tls>> {
+    let (Some(certificate), Some(key)) = (&config.callback.tls_cert, &config.callback.tls_key)
+    else {
+        return Ok(None);
+    };
+    let key = key.clone();
+    let read_key = move || key.read("callback.tls-key").map_err(|error| error.to_string());
+    Ok(Some(acceptor(certificate.clone(), read_key)?))
+}
+
+/// Listeners that are bound and do not answer yet.
+struct Bound {
+    callback: Listener,
+    admin: Listener,
+    software: Option<Listener>,
+    socket: Option<Listener>,
+}
+
+impl Bound {
+    async fn bind(config: &Config) -> anyhow::Result<Self> {
+        let callback = match handed_over()? {
+            Some(listener) => listener,
+            None => bind_tcp("callback.listen", config.callback.listen).await?,
+        };
+        let admin = bind_tcp("admin.listen", config.admin.listen).await?;
+        let software = match config.software.listen {
+            Some(address) => Some(bind_tcp("software.listen", address).await?),
+            None => None,
+        };
+        let socket = config.software.socket.as_deref().map(bind_socket).transpose()?;
+        Ok(Self { callback, admin, software, socket })
+    }
+
+    fn addresses(&self) -> anyhow::Result<Addresses> {
+        let address = |listener: &Listener| listener.address().context("a listener has no address");
+        Ok(Addresses {
+            callback: address(&self.callback)?,
+            admin: address(&self.admin)?,
+            software: self.software.as_ref().map(address).transpose()?,
+        })
+    }
+}
+
+/// The callback socket that systemd holds over restarts, if it holds one.
+fn handed_over() -> anyhow::Result<Option<Listener>> {
+    let handed = listenfd::ListenFd::from_env().take_tcp_listener(0);
+    let Some(listener) = handed.context("the socket handed over by systemd is no TCP listener")?
+    else {
+        return Ok(None);
+    };
+    listener.set_nonblocking(true)?;
+    Ok(Some(Listener::Tcp(TcpListener::from_std(listener)?)))
+}
+
+async fn bind_tcp(key: &str, address: SocketAddr) -> anyhow::Result<Listener> {
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!(
+            "{key}: cannot listen on {address}; is another authcoded running, or the port taken?"
+        )
+    })?;
+    Ok(Listener::Tcp(listener))
+}
+
+fn bind_socket(path: &Path) -> anyhow::Result<Listener> {
+    if std::os::unix::net::UnixStream::connect(path).is_err() {
+        // Left behind by a process that is gone; bind would refuse it.
+        drop(std::fs::remove_file(path));
+    }
+    let listener = UnixListener::bind(path)
+        .with_context(|| format!("software.socket: cannot listen on {}", path.display()))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    Ok(Listener::Unix(listener))
+}
+
+/// What the listeners and workers are made of.
+struct Parts<'a> {
+    config: &'a Config,
+    secrets: &'a Secrets,
+    lifecycle: Arc<Lifecycle>,
+    guard: Arc<Guard>,
+    board: Arc<Board>,
+}
+
+impl Parts<'_> {
+    fn listen(
+        &self,
+        bound: Bound,
+        keys: Vec<AccessKey>,
+        tls: Option<Tls>,
+        stop: &watch::Receiver<bool>,
+    ) -> Vec<Serving> {
+        let callback = &self.config.callback;
+        let route = Arc::new(CallbackRoute::new(
+            callback.path.clone(),
+            keys,
+            callback.probe_codes.iter().cloned().collect(),
+            Arc::clone(&self.lifecycle),
+        ));
+        let limits = Limits {
+            name: "callback",
+            keep_alive: callback.keep_alive,
+            connections: callback.max_connections,
+            tls,
+        };
+        let answer = move |request| Arc::clone(&route).answer(request);
+        let mut listeners = vec![serve(bound.callback, limits, answer, stop.clone())];
+
+        let admin = Arc::new(Admin::new(
+            Arc::clone(&self.lifecycle),
+            Arc::clone(&self.guard),
+            Arc::clone(&self.board),
+            Token::new(&self.secrets.admin_token),
+            self.config.marketplace.requests_per_second,
+        ));
+        let answer = move |request| Arc::clone(&admin).answer(request);
+        listeners.push(serve(bound.admin, local("admin"), answer, stop.clone()));
+
+        let token = || Some(Token::new(&self.secrets.software_token));
+        for (listener, token) in [(bound.software, token()), (bound.socket, None)] {
+            let Some(listener) = listener else { continue };
+            let guard = Arc::clone(&self.guard);
+            let software = Arc::new(Software::new(Arc::clone(&self.lifecycle), guard, token));
+            let answer = move |request| Arc::clone(&software).answer(request);
+            listeners.push(serve(listener, local("software"), answer, stop.clone()));
+        }
+        listeners
+    }
+
+    fn work(&self, stop: &watch::Receiver<bool>) -> JoinSet<()> {
+        let workers = Workers {
+            lifecycle: Arc::clone(&self.lifecycle),
+            guard: Arc::clone(&self.guard),
+            board: Arc::clone(&self.board),
+            retention: Retention {
+                callback_days: i64::from(self.config.retention.callbacks_days),
+                test_callback_days: i64::from(self.config.retention.test_callbacks_days),
+                probe_days: i64::from(self.config.retention.probes_days),
+                job_days: i64::from(self.config.retention.job_runs_days),
+            },
+        };
+        workers.start(stop)
+    }
+}
+
+const fn local(name: &'static str) -> Limits {
+    Limits { name, keep_alive: true, connections: LOCAL_CONNECTIONS, tls: None }
+}
+
+fn announce(config: &Config, addresses: Addresses) {
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        callback = %addresses.callback,
+        callback_path = config.callback.path,
+        admin = %addresses.admin,
+        software = addresses.software.map(tracing::field::display),
+        data_dir = %config.data_dir.display(),
+        "ready"
+    );
+    drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
+}
+
+/// The signals that ask for an end.
+pub struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// When the handlers cannot be installed.
+    pub fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// The next one's name.
+    pub async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Who may ask: bearer tokens, and the loopback names that a browser cannot be talked out of.
+
+use super::problem::Problem;
+use hyper::Request;
+use hyper::header::{AUTHORIZATION, HOST, HeaderMap};
+use ring::hmac;
+use secrecy::{ExposeSecret as _, SecretString};
+
+/// A token, compared in constant time whatever its length.
+pub struct Token {
+    /// Keyed with random bytes at start, so that not even the length of a guess shows.
+    key: hmac::Key,
+    expected: hmac::Tag,
+}
+
+impl Token {
+    /// Takes the token as its file holds it.
+    #[must_use]
+    pub fn new(token: &SecretString) -> Self {
+        let rng = ring::rand::SystemRandom::new();
+        // Without randomness the key is fixed; the comparison is still in constant time.
+        let key = hmac::Key::generate(hmac::HMAC_SHA256, &rng)
+            .unwrap_or_else(|_| hmac::Key::new(hmac::HMAC_SHA256, b"authcoded"));
+        let expected = hmac::sign(&key, token.expose_secret().as_bytes());
+        Self { key, expected }
+    }
+
+    /// Checks `Authorization: Bearer …`, given exactly once.
+    pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        let (Some(value), None) = (values.next(), values.next()) else {
+            return Err(Problem::unauthorized());
+        };
+        let bytes = value.as_bytes();
+        let (scheme, token) = bytes.split_at(bytes.len().min(7));
+        if scheme.eq_ignore_ascii_case(b"bearer ")
+            && hmac::verify(&self.key, token.trim_ascii(), self.expected.as_ref()).is_ok()
+        {
+            Ok(())
+        } else {
+            Err(Problem::unauthorized())
+        }
+    }
+}
+
+/// Checks that `Host` is a loopback name, whatever the port: a rebound name of a page is not.
+pub(super) fn check_host<B>(request: &Request<B>) -> Result<(), Problem> {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else {
+        return Err(Problem::wrong_host());
+    };
+    let host = host.to_str().unwrap_or("");
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let loopback = name.eq_ignore_ascii_case("localhost")
+        || name == "[::1]"
+        || name.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback());
+    if loopback { Ok(()) } else { Err(Problem::wrong_host()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(values: &[&str]) -> bool {
+        let mut request = Request::builder();
+        for value in values {
+            request = request.header(HOST, *value);
+        }
+        check_host(&request.body(()).expect("a request")).is_ok()
+    }
+
+    #[test]
+    fn only_loopback_names_pass() {
+        for good in [
+            "127.0.0.1",
+            "127.0.0.1:8651",
+            "127.9.9.9:1",
+            "localhost",
+            "LOCALHOST:80",
+            "[::1]",
+            "[::1]:8651",
+        ] {
+            assert!(host(&[good]), "{good}");
+        }
+        for bad in [
+            "example.com",
+            "127.0.0.1.example.com",
+            "localhost.example.com:80",
+            "10.0.0.1",
+            "",
+            "[::2]",
+            "127.0.0.1:x",
+        ] {
+            assert!(!host(&[bad]), "{bad}");
+        }
+        assert!(!host(&[]));
+        assert!(!host(&["localhost", "example.com"]));
+    }
+
+    #[test]
+    fn the_token_is_given_once_and_whole() {
+        let token = Token::new(&SecretString::from("s3cret-token"));
+        let check = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(AUTHORIZATION, value.parse().expect("a header"));
+            }
+            token.check(&headers).is_ok()
+        };
+        assert!(check(&["Bearer s3cret-token"]));
+        assert!(check(&["bearer s3cret-token"]));
+        for bad in [
+            "",
+            "Bearer",
+            "Bearer ",
+            "Bearer s3cret",
+            "Bearer s3cret-tokens",
+            "Basic s3cret-token",
+            "s3cret-token",
+        ] {
+            assert!(!check(&[bad]), "{bad}");
+        }
+        assert!(!check(&[]));
+        assert!(!check(&["Bearer s3cret-token", "Bearer s3cret-token"]));
+    }
+}

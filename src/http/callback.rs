@@ -1,0 +1,243 @@
+//! `POST <path>`: what the marketplace calls. Limits, raw bytes, proof, decoding, decision, reply.
+//!
+//! Invariant: HTTP 200 with both fields for everything that HTTP itself can carry (protocol.md 5.3);
+//! no state changes before the signature holds, and no code's row is touched by test traffic.
+
+use super::body::{self, BodyError};
+use super::problem::{Answer, text_answer};
+use crate::domain::outcome::ResultCode;
+use crate::domain::time::Timestamp;
+use crate::lifecycle::{Arrival, Lifecycle};
+use crate::protocol::callback::{self, Activity};
+use crate::protocol::callback_auth::{AccessKey, verify};
+use crate::store::{CallbackDraft, Verdict};
+use crate::telemetry::request_id;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_ENCODING, HeaderValue};
+use hyper::{Method, Request, StatusCode};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
+
+/// How much of a body is kept of which nothing was verified.
+const UNVERIFIED_KEPT: usize = 4 << 10;
+/// Refused calls recorded per second at most: a stranger must not fill the disk.
+const REFUSALS_PER_SECOND: i64 = 10;
+/// Refused calls recorded at once before that rate holds.
+const REFUSALS_BURST: i64 = 50;
+
+/// The one route of the public listener.
+pub struct CallbackRoute {
+    path: String,
+    keys: RwLock<Vec<AccessKey>>,
+    /// Codes the debug console was saved with: their calls are test traffic, whatever `testFlag` says.
+    probe_codes: HashSet<String>,
+    lifecycle: Arc<Lifecycle>,
+    refusals: Allowance,
+}
+
+/// A refusal, before it is recorded.
+struct Refused<'a> {
+    code: ResultCode,
+    why: String,
+    signed_at: Option<Timestamp>,
+    body: &'a [u8],
+}
+
+impl CallbackRoute {
+    /// The route at `path`, for calls signed with one of `keys` (newest first).
+    #[must_use]
+    pub fn new(
+        path: String,
+        keys: Vec<AccessKey>,
+        probe_codes: HashSet<String>,
+        lifecycle: Arc<Lifecycle>,
+    ) -> Self {
+        let refusals = Allowance::default();
+        Self { path, keys: RwLock::new(keys), probe_codes, lifecycle, refusals }
+    }
+
+    /// Answers one request.
+    pub async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+        let answer = self.route(request).await;
+        self.lifecycle.metrics.http_request("callback", answer.status().as_u16());
+        answer
+    }
+
+    async fn route(&self, request: Request<Incoming>) -> Answer {
+        if request.uri().path() != self.path {
+            return bare(StatusCode::NOT_FOUND);
+        }
+        if request.method() != Method::POST {
+            let mut answer = bare(StatusCode::METHOD_NOT_ALLOWED);
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+            return answer;
+        }
+        let (head, body) = request.into_parts();
+        let body = match body::read(body).await {
+            Ok(body) => body,
+            Err(BodyError::TooLarge) => return bare(StatusCode::PAYLOAD_TOO_LARGE),
+            Err(BodyError::TooSlow) => return bare(StatusCode::REQUEST_TIMEOUT),
+            Err(BodyError::Broken) => return bare(StatusCode::BAD_REQUEST),
+        };
+        let began = Instant::now();
+        let received_at = self.lifecycle.clock.now();
+        let encoded = head
+            .headers
+            .get_all(CONTENT_ENCODING)
+            .iter()
+            .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
+        let code = if encoded {
+            let why = "the body is compressed: License 2.0 sends plain JSON".to_owned();
+            let refused =
+                Refused { code: ResultCode::Malformed, why, signed_at: None, body: &body };
+            self.refuse(&refused, received_at, began)
+        } else {
+            self.decide(head.uri.query(), &body, received_at, began).await
+        };
+        let reply = String::from_utf8(callback::reply(code)).unwrap_or_default();
+        text_answer(StatusCode::OK, reply, "application/json")
+    }
+
+    async fn decide(
+        &self,
+        query: Option<&str>,
+        body: &[u8],
+        received_at: Timestamp,
+        began: Instant,
+    ) -> ResultCode {
+        let verified = {
+            let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+            verify(query, body, &keys, received_at)
+        };
+        let verified = match verified {
+            Ok(verified) => verified,
+            Err(error) => {
+                let code = error.result_code();
+                let refused = Refused { code, why: error.to_string(), signed_at: None, body };
+                return self.refuse(&refused, received_at, began);
+            }
+        };
+        let callback = match callback::decode(&verified, self.lifecycle.zone) {
+            Ok(callback) => callback,
+            Err(error) => {
+                let signed_at = Some(verified.signed_at());
+                let code = error.result_code();
+                let refused = Refused { code, why: error.to_string(), signed_at, body };
+                return self.refuse(&refused, received_at, began);
+            }
+        };
+        let (activity, code) = (callback.activity, callback.code.clone());
+        let order_id = callback.key.as_ref().map(|key| key.order_id.clone());
+        let test = callback.test || self.probe_codes.contains(code.as_str());
+        let skew_ms = verified.skew_ms(received_at);
+        let arrival = Arrival::new(callback, &verified, received_at, began);
+        let reply = if test {
+            self.lifecycle.test_callback(&arrival)
+        } else {
+            self.lifecycle.callback(arrival).await
+        };
+        let verdict = reply.verdict.map_or("not_stored", Verdict::as_str);
+        let took = began.elapsed();
+        self.lifecycle.metrics.callback(activity.as_str(), verdict, reply.code.as_str(), took);
+        tracing::info!(
+            license.code = code.as_str(),
+            order.id = order_id.filter(|id| !id.is_empty()),
+            request.id = request_id(),
+            activity = activity.as_str(),
+            verdict,
+            result_code = reply.code.as_str(),
+            skew_ms,
+            duration_ms = took.as_secs_f64() * 1e3,
+            "callback"
+        );
+        reply.code
+    }
+
+    /// Answers and records a call that has no effect because something about it is wrong.
+    fn refuse(&self, refused: &Refused<'_>, received_at: Timestamp, began: Instant) -> ResultCode {
+        let activity = peek_activity(refused);
+        let took = began.elapsed();
+        let result_code = refused.code.as_str();
+        self.lifecycle.metrics.callback(activity, "refused", result_code, took);
+        if !self.refusals.take(received_at) {
+            tracing::debug!(result_code, "a refused callback was counted, not recorded: too many");
+            return refused.code;
+        }
+        tracing::warn!(
+            request.id = request_id(),
+            activity,
+            verdict = "refused",
+            result_code,
+            duration_ms = took.as_secs_f64() * 1e3,
+            "callback: {}",
+            refused.why
+        );
+        let kept = if refused.signed_at.is_some() { refused.body.len() } else { UNVERIFIED_KEPT };
+        let draft = CallbackDraft {
+            received_at,
+            activity: activity.to_owned(),
+            code: None,
+            test: false,
+            signed_at: refused.signed_at,
+            verdict: Verdict::Refused,
+            result_code: refused.code,
+            detail: refused.why.clone(),
+            duration_ms: i64::try_from(took.as_millis()).unwrap_or(i64::MAX),
+            body: refused.body[..refused.body.len().min(kept)].to_vec(),
+        };
+        self.lifecycle.store.post(move |tx| tx.insert_callback(&draft).map(drop));
+        refused.code
+    }
+}
+
+/// The activity that an unusable body names, if it is one of ours: for the record only.
+fn peek_activity(refused: &Refused<'_>) -> &'static str {
+    serde_json::from_slice::<serde_json::Value>(refused.body)
+        .ok()
+        .and_then(|body| body.get("activity")?.as_str().and_then(Activity::parse))
+        .map_or("", Activity::as_str)
+}
+
+/// HTTP itself is broken, or this is not our address: a status without a body.
+fn bare(status: StatusCode) -> Answer {
+    text_answer(status, String::new(), "text/plain")
+}
+
+/// So many a second, and a burst: what is over is only counted.
+#[derive(Default)]
+struct Allowance {
+    /// Used up, in thousandths; sinks with time.
+    used: AtomicI64,
+    /// When it was last looked at, in milliseconds.
+    at: AtomicI64,
+}
+
+impl Allowance {
+    /// Races between callers may let a few more pass; the bound stays a bound.
+    fn take(&self, now: Timestamp) -> bool {
+        let before = self.at.swap(now.as_ms(), Ordering::Relaxed);
+        let passed_ms = now.as_ms().saturating_sub(before).clamp(0, REFUSALS_BURST * 1_000);
+        let used = self.used.load(Ordering::Relaxed) - passed_ms * REFUSALS_PER_SECOND;
+        let used = used.max(0);
+        let free = used + 1_000 <= REFUSALS_BURST * 1_000;
+        self.used.store(if free { used + 1_000 } else { used }, Ordering::Relaxed);
+        free
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_allowance_lets_a_burst_pass_and_then_a_rate() {
+        let allowance = Allowance::default();
+        let at = |ms: i64| Timestamp::from_ms(1_000_000 + ms);
+        let burst = (0..200).filter(|_| allowance.take(at(0))).count();
+        assert_eq!(burst, 50);
+        assert!(!allowance.take(at(50)));
+        assert_eq!((0..200).filter(|_| allowance.take(at(1_050))).count(), 10);
+    }
+}

@@ -1,0 +1,83 @@
+//! `/healthz`, `/readyz` and `/metrics`: open to everyone on the loopback listeners.
+
+use super::problem::{Answer, json_answer, text_answer};
+use crate::guard::Guard;
+use crate::lifecycle::Lifecycle;
+use hyper::StatusCode;
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the write path may take to prove itself.
+const WRITE_DEADLINE: Duration = Duration::from_secs(5);
+/// The fact that is written to prove it: when somebody last asked.
+const WRITE_PROVED_AT: &str = "write_proved_at";
+/// From this skew on every callback may be refused soon (product.md §9).
+const SKEW_MAX_MS: i64 = 45_000;
+
+/// The process runs.
+pub(super) fn healthz() -> Answer {
+    json_answer(StatusCode::OK, &json!({ "status": "ok" }))
+}
+
+/// The write path works and the clock is not known to be wrong; the last heartbeat is told beside it.
+pub(super) async fn readyz(lifecycle: &Lifecycle, guard: &Guard) -> Answer {
+    let now = lifecycle.clock.now().to_string();
+    let proof = lifecycle.store.write(move |tx| tx.set_fact(WRITE_PROVED_AT, &now));
+    let written = tokio::time::timeout(WRITE_DEADLINE, proof).await;
+    let database = match written {
+        Ok(Ok(())) => "ok".to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "the writer did not answer within 5 s: look at the disk".to_owned(),
+    };
+    let skew_ms = guard.clock_skew_ms();
+    let clock = match skew_ms {
+        Some(skew) if skew.abs() >= SKEW_MAX_MS => {
+            "wrong: check NTP, callbacks are refused at 60 s"
+        }
+        Some(_) | None => "ok",
+    };
+    let heartbeat = lifecycle.store.read(|snapshot| snapshot.probes(None, 1)).unwrap_or_default();
+    let ready = database == "ok" && clock == "ok";
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json_answer(
+        status,
+        &json!({
+            "status": if ready { "ready" } else { "not ready" },
+            "database": database,
+            "clock": clock,
+            "clock_skew_ms": skew_ms,
+            "last_heartbeat": heartbeat.first().map(|probe| json!({
+                "slot": probe.slot,
+                "at": probe.started_at.to_string(),
+                "outcome": probe.outcome,
+            })),
+        }),
+    )
+}
+
+/// Prometheus' text format.
+pub(super) fn metrics(lifecycle: &Arc<Lifecycle>, guard: &Guard) -> Answer {
+    let metrics = &lifecycle.metrics;
+    let stats = lifecycle.store.stats();
+    metrics.set_writer_queue(i64::try_from(stats.waiting).unwrap_or(i64::MAX));
+    let read = lifecycle.store.read(|snapshot| {
+        for (state, codes) in snapshot.license_counts()? {
+            metrics.set_licenses(state, codes);
+        }
+        metrics.set_waiting_for_buyer(snapshot.waiting_for_buyer()?);
+        Ok(())
+    });
+    if let Err(error) = read {
+        tracing::warn!(%error, "the gauges of codes could not be read");
+    }
+    if let Some(reachable) = lifecycle.marketplace.reachable() {
+        metrics.set_marketplace_reachable(reachable);
+    }
+    if let Some(skew_ms) = guard.clock_skew_ms() {
+        #[expect(clippy::cast_precision_loss, reason = "seconds of skew")]
+        metrics.set_clock_skew(skew_ms as f64 / 1e3);
+    }
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    text_answer(StatusCode::OK, metrics.encode(), content_type)
+}

@@ -1,0 +1,24 @@
+//! The listeners: what the marketplace calls, what operators call, what the licensed software calls.
+//!
+//! Invariant: whatever comes in gets a clear answer within its deadlines, and nothing here decides
+//! about a code; a log line never holds a query string, because it carries the signature.
+
+mod access;
+mod admin;
+mod body;
+mod callback;
+mod framing;
+mod health;
+mod problem;
+mod server;
+mod shapes;
+mod software;
+mod tls;
+
+pub use access::Token;
+pub use admin::Admin;
+pub use callback::CallbackRoute;
+pub use problem::Answer;
+pub use server::{Limits, Listener, Serving, Tls, serve};
+pub use software::Software;
+pub use tls::{TlsError, acceptor};

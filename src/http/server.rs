@@ -1,0 +1,252 @@
+//! One accept loop for every listener: limits, deadlines, and a stop that fails no call.
+//!
+//! hyper's graceful shutdown closes a connection that was accepted but has not sent its first byte. So
+//! a listener without keep-alive is drained by us: stop accepting, then let each connection finish.
+
+use super::framing::Watched;
+use super::problem::Answer;
+use crate::telemetry::as_request;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+/// How long a request's head may take (product.md §9).
+const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a TLS handshake may take.
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+/// The largest request head.
+const HEAD_BYTES: usize = 16 << 10;
+/// The longest wait for connections under way when the listener stops.
+const DRAIN: Duration = Duration::from_secs(6);
+/// The wait after a failed accept: out of descriptors heals when connections end.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What is accepted on.
+pub enum Listener {
+    /// A TCP port.
+    Tcp(TcpListener),
+    /// A Unix socket.
+    Unix(UnixListener),
+}
+
+/// TLS that ends here; the acceptor is looked up for each connection, so that it can be replaced.
+pub type Tls = watch::Receiver<TlsAcceptor>;
+
+/// What one listener allows.
+#[derive(Clone)]
+pub struct Limits {
+    /// The listener's name in logs and metrics.
+    pub name: &'static str,
+    /// Whether a connection may carry more than one request.
+    pub keep_alive: bool,
+    /// Connections at a time; more wait in the kernel's queue.
+    pub connections: usize,
+    /// TLS, if it ends here.
+    pub tls: Option<Tls>,
+}
+
+/// A listener at work.
+pub struct Serving {
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Serving {
+    /// Resolves when the listener has stopped and its connections are done, or were cut off.
+    pub async fn finished(self) {
+        drop(self.task.await);
+    }
+}
+
+/// Serves `listener` until `stop` turns true. `answer` never fails: every request gets a response.
+pub fn serve<F, R>(
+    listener: Listener,
+    limits: Limits,
+    answer: F,
+    stop: watch::Receiver<bool>,
+) -> Serving
+where
+    F: Fn(Request<Incoming>) -> R + Send + Sync + 'static,
+    R: Future<Output = Answer> + Send + 'static,
+{
+    let task = tokio::spawn(accept_loop(listener, limits, Arc::new(answer), stop));
+    Serving { task }
+}
+
+async fn accept_loop<F, R>(
+    listener: Listener,
+    limits: Limits,
+    answer: Arc<F>,
+    mut stop: watch::Receiver<bool>,
+) where
+    F: Fn(Request<Incoming>) -> R + Send + Sync + 'static,
+    R: Future<Output = Answer> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let place = tokio::select! {
+            biased;
+            () = stopped(&mut stop) => break,
+            place = Arc::clone(&places).acquire_owned() => place,
+        };
+        let accepted = tokio::select! {
+            biased;
+            () = stopped(&mut stop) => break,
+            accepted = accept(&listener) => accepted,
+        };
+        let Ok(place) = place else { break };
+        let (limits, answer, stop) = (limits.clone(), Arc::clone(&answer), stop.clone());
+        match accepted {
+            Ok(Accepted::Tcp(stream)) => {
+                // Answers are one small write: waiting to fill a packet would only delay them.
+                drop(stream.set_nodelay(true));
+                connections.spawn(async move {
+                    connection(stream, limits, answer, stop).await;
+                    drop(place);
+                });
+            }
+            Ok(Accepted::Unix(stream)) => {
+                connections.spawn(async move {
+                    plain(stream, limits, answer, stop).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(listener = limits.name, %error, "a connection could not be accepted; if this repeats, raise the limit of open files");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    let drained =
+        tokio::time::timeout(DRAIN, async { while connections.join_next().await.is_some() {} });
+    if drained.await.is_err() {
+        tracing::warn!(
+            listener = limits.name,
+            open = connections.len(),
+            "connections that did not finish in time were cut off"
+        );
+    }
+}
+
+/// Resolves when the listener is to stop, or whoever could say so is gone.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    drop(stop.wait_for(|stop| *stop).await);
+}
+
+enum Accepted {
+    Tcp(tokio::net::TcpStream),
+    Unix(tokio::net::UnixStream),
+}
+
+async fn accept(listener: &Listener) -> std::io::Result<Accepted> {
+    match listener {
+        Listener::Tcp(tcp) => tcp.accept().await.map(|(stream, _)| Accepted::Tcp(stream)),
+        Listener::Unix(unix) => unix.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
+    }
+}
+
+async fn connection<F, R>(
+    stream: tokio::net::TcpStream,
+    limits: Limits,
+    answer: Arc<F>,
+    stop: watch::Receiver<bool>,
+) where
+    F: Fn(Request<Incoming>) -> R + Send + Sync + 'static,
+    R: Future<Output = Answer> + Send + 'static,
+{
+    let Some(tls) = &limits.tls else {
+        return plain(stream, limits, answer, stop).await;
+    };
+    let acceptor = tls.borrow().clone();
+    match tokio::time::timeout(HANDSHAKE_DEADLINE, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => plain(stream, limits, answer, stop).await,
+        Ok(Err(error)) => {
+            tracing::debug!(listener = limits.name, %error, "a TLS handshake failed");
+        }
+        Err(_) => tracing::debug!(listener = limits.name, "a TLS handshake took too long"),
+    }
+}
+
+async fn plain<S, F, R>(stream: S, limits: Limits, answer: Arc<F>, mut stop: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Fn(Request<Incoming>) -> R + Send + Sync + 'static,
+    R: Future<Output = Answer> + Send + 'static,
+{
+    let (stream, ambiguous) = Watched::new(stream);
+    let service = service_fn(move |request| {
+        let (answer, ambiguous) = (Arc::clone(&answer), Arc::clone(&ambiguous));
+        async move { Ok::<_, Infallible>(respond(&*answer, &ambiguous, request).await) }
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_DEADLINE)
+        .max_buf_size(HEAD_BYTES)
+        .keep_alive(limits.keep_alive)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(serving);
+    let ended = if limits.keep_alive {
+        tokio::select! {
+            ended = serving.as_mut() => ended,
+            () = stopped(&mut stop) => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
+        }
+    } else {
+        serving.await
+    };
+    if let Err(error) = ended {
+        tracing::debug!(listener = limits.name, %error, "a connection ended early");
+    }
+}
+
+async fn respond<F, R>(answer: &F, ambiguous: &AtomicBool, request: Request<Incoming>) -> Answer
+where
+    F: Fn(Request<Incoming>) -> R,
+    R: Future<Output = Answer>,
+{
+    if ambiguous.load(Ordering::Relaxed) {
+        let mut refused = Response::default();
+        *refused.status_mut() = StatusCode::BAD_REQUEST;
+        return last(refused);
+    }
+    let has_body = !request.body().is_end_stream();
+    let answer = as_request(answer(request)).await;
+    // A refused body may not have been read to its end. hyper would then close without a word, and a
+    // client that keeps connections would lose its next request on this one.
+    if has_body && answer.status().is_client_error() { last(answer) } else { answer }
+}
+
+/// Marks an answer as the last one of its connection.
+fn last(mut answer: Answer) -> Answer {
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
+}
+
+impl Listener {
+    /// The TCP address, if it has one.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(tcp) => tcp.local_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The JSON shapes of product.md §6: fields may be added, never renamed. All times are RFC 3339 UTC.
+
+use crate::domain::license::OrderId;
+use crate::domain::time::Timestamp;
+use crate::guard::Alarm;
+use crate::lifecycle::{CallReport, Drift, Entitlement};
+use crate::protocol::hex;
+use crate::schedule::JobStatus;
+use crate::store::{CallbackRow, EventRow, LicenseRow, ProbeRow};
+use serde_json::{Value, json};
+
+fn time(at: Option<Timestamp>) -> Option<String> {
+    at.map(|at| at.to_string())
+}
+
+/// `{"items":[…],"next":cursor|null}`.
+pub(super) fn list(items: &[Value], next: Option<&str>) -> Value {
+    json!({ "items": items, "next": next })
+}
+
+pub(super) fn license(row: &LicenseRow) -> Value {
+    let license = &row.license;
+    json!({
+        "code": license.code.as_str(),
+        "state": license.state().as_str(),
+        "expires_at": time(license.expiry.map(|expiry| expiry.at)),
+        "expires_text": license.expiry.as_ref().map(|expiry| expiry.text.as_str()),
+        "end_confirmed_at": time(license.end_confirmed_at),
+        "marketplace_status": license.marketplace_status.as_str(),
+        "marketplace_checked_at": time(license.marketplace_checked_at),
+        "frozen_since": time(license.freeze().map(|freeze| freeze.since)),
+        "frozen_from": license.freeze().map(|freeze| freeze.from.state().as_str()),
+        "renewals_in_force": license.renewals_in_force,
+        "registered_at": license.registered_at.to_string(),
+        "activated_at": time(license.activated_at),
+        "order_id": license.order_id.as_ref().map(OrderId::as_str),
+        "product_id": license.product_id,
+        "next_activation_at": time(row.next_activation_at),
+        "last_error_code": license.last_error_code,
+        "note": license.note,
+    })
+}
+
+pub(super) fn event(row: &EventRow) -> Value {
+    json!({
+        "id": row.id,
+        "at": row.at.to_string(),
+        "code": row.code,
+        "kind": row.kind,
+        "source": row.source,
+        "from": row.from,
+        "to": row.to,
+        "order_id": row.order_id,
+        "result_code": row.result_code,
+        "detail": row.detail,
+        "hash": hex::encode(&row.hash),
+    })
+}
+
+pub(super) fn callback(row: &CallbackRow) -> Value {
+    json!({
+        "id": row.id,
+        "received_at": row.received_at.to_string(),
+        "activity": row.activity,
+        "code": row.code,
+        "test": row.test,
+        "signed_at": time(row.signed_at),
+        "verdict": row.verdict,
+        "result_code": row.result_code,
+        "detail": row.detail,
+        "duration_ms": row.duration_ms,
+        "body": String::from_utf8_lossy(&row.body),
+    })
+}
+
+pub(super) fn entitlement(code: &str, answer: &Entitlement) -> Value {
+    let license = answer.license.as_ref();
+    json!({
+        "code": code,
+        "decision": answer.reason.verdict().as_str(),
+        "reason": answer.reason.as_str(),
+        "state": license.map(|license| license.state().as_str()),
+        "expires_at": time(license.and_then(|license| license.expiry).map(|expiry| expiry.at)),
+        "days_left": answer.days_left,
+        "checked_at": time(license.and_then(|license| license.marketplace_checked_at)),
+        // Signed leases are not issued yet; a deny will never have one.
+        "lease": Value::Null,
+    })
+}
+
+pub(super) fn call_report(report: &CallReport) -> Value {
+    json!({
+        "outcome": report.outcome.as_str(),
+        "error_code": report.error_code,
+        "license": license(&report.license),
+    })
+}
+
+pub(super) fn probe(row: &ProbeRow) -> Value {
+    json!({
+        "id": row.id,
+        "slot": row.slot,
+        "started_at": row.started_at.to_string(),
+        "outcome": row.outcome,
+        "steps": serde_json::from_str::<Value>(&row.steps).unwrap_or_else(|_| json!([])),
+        "certificate_days": row.certificate_days,
+    })
+}
+
+pub(super) fn alarm(alarm: &Alarm) -> Value {
+    json!({
+        "id": alarm.id,
+        "kind": alarm.kind,
+        "since": alarm.since.to_string(),
+        "severity": alarm.severity.as_str(),
+        "code": alarm.code,
+        "text": alarm.text,
+        "what_to_do": alarm.what_to_do,
+    })
+}
+
+pub(super) fn drift(drift: &Drift) -> Value {
+    let expires_at = drift.license.expiry.map(|expiry| expiry.at);
+    json!({
+        "code": drift.license.code.as_str(),
+        "local": drift.license.state().as_str(),
+        "local_expires_at": time(expires_at),
+        "marketplace": drift.marketplace,
+        "marketplace_expires_at": time(drift.marketplace_expires_at),
+        "repair": drift.repair,
+        "why": drift.why,
+    })
+}
+
+pub(super) fn job(status: &JobStatus) -> Value {
+    let last = status.last.as_ref();
+    json!({
+        "name": status.name,
+        "schedule": status.schedule,
+        "last_due": time(last.map(|run| run.due)),
+        "last_started": time(last.map(|run| run.started)),
+        "last_finished": time(last.and_then(|run| run.finished)),
+        "last_outcome": last.and_then(|run| run.outcome.as_deref()),
+        "last_counts": last
+            .and_then(|run| run.counts.as_deref())
+            .and_then(|counts| serde_json::from_str::<Value>(counts).ok()),
+        "next_due": time(status.next_due),
+    })
+}

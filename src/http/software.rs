@@ -1,0 +1,71 @@
+//! What the licensed software calls: may this code run, and here is a code a buyer handed over.
+
+use super::access::Token;
+use super::body::{decode_segment, read_json};
+use super::problem::{Answer, Problem, json_answer};
+use super::{admin, health, shapes};
+use crate::domain::license::Code;
+use crate::domain::transition::Source;
+use crate::guard::Guard;
+use crate::lifecycle::Lifecycle;
+use hyper::body::Incoming;
+use hyper::{Method, Request, StatusCode};
+use std::sync::Arc;
+
+/// The software's listener.
+pub struct Software {
+    lifecycle: Arc<Lifecycle>,
+    guard: Arc<Guard>,
+    /// `None` on a socket, whose file mode says who may ask.
+    token: Option<Token>,
+}
+
+impl Software {
+    /// Answers those who know `token`.
+    #[must_use]
+    pub fn new(lifecycle: Arc<Lifecycle>, guard: Arc<Guard>, token: Option<Token>) -> Self {
+        Self { lifecycle, guard, token }
+    }
+
+    /// Answers one request.
+    pub async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+        let answer = self.route(request).await.unwrap_or_else(Problem::answer);
+        self.lifecycle.metrics.http_request("software", answer.status().as_u16());
+        answer
+    }
+
+    async fn route(&self, request: Request<Incoming>) -> Result<Answer, Problem> {
+        let path = request.uri().path().to_owned();
+        let segments: Vec<&str> = path.split('/').skip(1).collect();
+        let get = request.method() == Method::GET || request.method() == Method::HEAD;
+        match segments.as_slice() {
+            ["healthz"] if get => return Ok(health::healthz()),
+            ["readyz"] if get => return Ok(health::readyz(&self.lifecycle, &self.guard).await),
+            ["metrics"] if get => return Ok(health::metrics(&self.lifecycle, &self.guard)),
+            _ => {}
+        }
+        if let Some(token) = &self.token {
+            token.check(request.headers())?;
+        }
+        match segments.as_slice() {
+            ["v1", "entitlements", code] if get => self.entitlement(code).await,
+            ["v1", "entitlements", _] | ["healthz" | "readyz" | "metrics"] => {
+                Err(Problem::method_not_allowed("GET"))
+            }
+            ["v1", "licenses"] if request.method() == Method::POST => {
+                let asked = read_json::<admin::RegistrationBody>(request).await?.check()?;
+                admin::register(&self.lifecycle, asked, Source::Software).await
+            }
+            ["v1", "licenses"] => Err(Problem::method_not_allowed("POST")),
+            _ => Err(Problem::no_such_path()),
+        }
+    }
+
+    async fn entitlement(&self, segment: &str) -> Result<Answer, Problem> {
+        let text = decode_segment(segment)?;
+        let code = Code::parse(&text)
+            .map_err(|error| Problem::bad_request(format!("this is no code: {error}")))?;
+        let answer = self.lifecycle.entitlement(&code).await?;
+        Ok(json_answer(StatusCode::OK, &shapes::entitlement(code.as_str(), &answer)))
+    }
+}
