@@ -20,5 +20,6 @@ pub mod lifecycle;
 pub mod marketplace;
 pub mod protocol;
 pub mod schedule;
+pub mod simulator;
 pub mod store;
 pub mod telemetry;
