@@ -10,6 +10,7 @@
 //! command, is decided by one pure function and performed in one transaction; nobody is answered before
 //! the commit.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;

@@ -1,0 +1,145 @@
+//! The command line: one file per family of commands.
+//!
+//! Invariant: what changes a running daemon goes through its admin API; nothing here opens the database.
+
+mod api;
+mod callback;
+mod check;
+mod codes;
+mod csv;
+mod drift;
+mod import;
+mod instant;
+mod job;
+mod license;
+mod log;
+mod print;
+mod probe;
+mod sandbox;
+mod serve;
+mod simulate;
+mod status;
+mod token;
+
+use crate::config::DEFAULT_PATH;
+use crate::telemetry::error_chain;
+use api::Api;
+use clap::{Args, Parser, Subcommand};
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const ABOUT: &str = "Owns the life of every License 2.0 authorization code of a KooGallery merchant: \
+receives the marketplace's callbacks, activates and queries codes, and tells the licensed software \
+whether a code may run.";
+
+const START_HERE: &str = "\
+Start here:
+  authcoded sandbox                        see it work, without configuration or keys
+  authcoded check                          is the configuration good?
+  authcoded serve                          run the daemon (usually: systemctl start authcoded)
+  authcoded status                         what is going on, and does anything need me?
+  authcoded license show CODE              one code, with its history
+  authcoded log --since 1h                 what happened lately
+
+Exit status: 0 done, 1 failed, 2 the command line is wrong.";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "authcoded", version, about = ABOUT, after_help = START_HERE)]
+#[command(arg_required_else_help = true, max_term_width = 100)]
+struct Cli {
+    /// The configuration file
+    #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_PATH, display_order = 900)]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon in the foreground
+    #[command(after_help = serve::HELP)]
+    Serve,
+    /// Try everything against a simulated marketplace, without configuration or keys
+    Sandbox(sandbox::Args),
+    /// Run the simulated marketplace alone, to test any callback server
+    Simulate(simulate::Args),
+    /// Look for faults in the configuration and its secrets
+    #[command(after_help = check::HELP)]
+    Check(Output),
+    /// Show what is going on: codes by state, alarms, heartbeat, marketplace
+    Status(Output),
+    /// Look at authorization codes, register them, and act on them
+    #[command(subcommand)]
+    License(license::Command),
+    /// Look at the calls that the marketplace made
+    #[command(subcommand)]
+    Callback(callback::Command),
+    /// Run and list availability heartbeats: what the marketplace's dial test would find
+    #[command(subcommand)]
+    Probe(probe::Command),
+    /// List and run the background jobs
+    #[command(subcommand)]
+    Job(job::Command),
+    /// Compare codes with the marketplace, and repair what differs
+    #[command(after_help = drift::HELP)]
+    Drift(drift::Args),
+    /// Read what happened, from the event table of the running daemon
+    #[command(after_help = log::HELP)]
+    Log(log::Args),
+    /// Print the rules: state transitions, marketplace codes, our answers
+    Codes(Output),
+    /// Make access tokens for the two local listeners
+    #[command(subcommand)]
+    Token(token::Command),
+}
+
+/// How data is printed.
+#[derive(Debug, Clone, Copy, Args)]
+struct Output {
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// Parses the command line, runs the command, and tells how it went.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(cli) {
+        Ok(code) => code,
+        // `authcoded log | head` has got what it wanted.
+        Err(error) if print::reader_has_gone(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("authcoded: {}", error_chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
+    let config = cli.config;
+    match cli.command {
+        Command::Serve => serve::run(&config),
+        Command::Sandbox(args) => sandbox::run(&args),
+        Command::Simulate(args) => wait_for(simulate::run(args)),
+        Command::Check(output) => check::run(&config, output),
+        Command::Status(output) => wait_for(status::run(Api::of(&config)?, output)),
+        Command::License(command) => wait_for(license::run(Api::of(&config)?, command)),
+        Command::Callback(command) => wait_for(callback::run(Api::of(&config)?, command)),
+        Command::Probe(command) => wait_for(probe::run(Api::of(&config)?, command)),
+        Command::Job(command) => wait_for(job::run(Api::of(&config)?, command)),
+        Command::Drift(args) => wait_for(drift::run(Api::of(&config)?, args)),
+        Command::Log(args) => wait_for(log::run(Api::of(&config)?, args)),
+        Command::Codes(output) => codes::run(output),
+        Command::Token(command) => token::run(&command),
+    }
+}
+
+/// Runs a command that talks to the daemon; one thread is plenty for it.
+fn wait_for(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,32 @@
+//! `authcoded serve`: everything is parsed and checked before anything is opened or bound.
+
+use crate::config::Config;
+use crate::telemetry;
+use std::path::Path;
+use std::process::ExitCode;
+
+pub(super) const HELP: &str = "\
+Reads the configuration, refuses it if `authcoded check` finds an error, opens the database, \
+catches up on what was missed, and serves until SIGTERM or Ctrl-C. Logs go to standard error.
+
+Example:
+  authcoded --config ./authcoded.toml serve";
+
+/// Runs it until it is told to stop.
+pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
+    let (config, warnings) = Config::load_checked(file)?;
+    telemetry::init(config.log.level, config.log.format);
+    for warning in warnings {
+        tracing::warn!(
+            key = warning.key,
+            line = warning.line,
+            "{}; {}",
+            warning.text,
+            warning.remedy
+        );
+    }
+    let secrets = config.load_secrets()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(crate::daemon::run(config, secrets))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,9 @@
+//! The command line as a whole.
+
+use super::*;
+use clap::CommandFactory as _;
+
+#[test]
+fn the_command_line_is_well_formed() {
+    Cli::command().debug_assert();
+}
