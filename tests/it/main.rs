@@ -1,0 +1,27 @@
+//! The one integration-test binary.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails"
+)]
+
+mod cli;
+mod codes;
+mod crash;
+mod daemon;
+mod decide;
+mod exploration;
+mod layers;
+mod lives;
+mod marketplace;
+mod naive;
+mod openapi;
+mod packaging;
+mod peer;
+mod readme;
+mod simulator;
+mod stage;
+mod store;
+mod vectors;
+mod wire;

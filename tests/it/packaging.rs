@@ -1,0 +1,106 @@
+//! What is shipped beside the program fits it.
+
+use authcoded::config::{Config, SecretFile};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+fn shipped(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(path))
+        .expect("a shipped file")
+}
+
+/// Installs a configuration and its secrets as the comments in it say, and checks it.
+fn problems(text: &str) -> Vec<String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("authcoded.toml");
+    fs::write(&file, text).expect("write");
+    for name in ["access-key", "ak", "sk", "admin-token", "software-token"] {
+        let path = folder.path().join(name);
+        fs::write(&path, format!("the-secret-of-{name}\n")).expect("write");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("chmod");
+    }
+    match Config::load(&file) {
+        Ok(config) => config.check(&file).iter().map(ToString::to_string).collect(),
+        Err(error) => vec![error.to_string()],
+    }
+}
+
+#[test]
+fn the_default_configuration_is_good() {
+    assert_eq!(problems(&shipped("authcoded.toml")), Vec::<String>::new());
+}
+
+/// What is commented out is right, too: `# key = value` directly behind the sign.
+#[test]
+fn so_is_every_key_that_is_commented_out() {
+    let text = shipped("authcoded.toml");
+    let enabled: Vec<String> = text
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(rest) if rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[') => {
+                rest.to_owned()
+            }
+            _ => line.to_owned(),
+        })
+        .collect();
+    let enabled = enabled.join("\n");
+    assert_ne!(enabled, text.trim_end(), "nothing is commented out");
+    let found = problems(&enabled);
+    // Only the files that the examples name do not exist here.
+    let other: Vec<_> = found.iter().filter(|problem| !problem.contains("/etc/")).collect();
+    assert!(other.is_empty(), "{found:#?}");
+    assert_eq!(toml_keys(&enabled), 30, "some key of the configuration is not shown");
+}
+
+fn toml_keys(text: &str) -> usize {
+    let is_key = |line: &&str| {
+        line.split_once(" = ")
+            .is_some_and(|(key, _)| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'))
+    };
+    text.lines().filter(is_key).count()
+}
+
+#[test]
+fn the_unit_loads_every_credential_the_configuration_names() {
+    let unit = shipped("systemd/authcoded.service");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("authcoded.toml");
+    fs::write(&file, shipped("authcoded.toml")).expect("write");
+    let config = Config::load(&file).expect("a good configuration");
+    let mut secrets = config.callback.access_key_files.clone();
+    secrets.extend([
+        config.marketplace.ak_file,
+        config.marketplace.sk_file,
+        config.admin.token_file,
+        config.software.token_file,
+    ]);
+    for secret in secrets {
+        let SecretFile::Credential { name, .. } = secret else {
+            panic!("{secret} could not be read by the user of the unit");
+        };
+        let line = format!("LoadCredential={name}:/etc/authcoded/{name}");
+        assert!(unit.lines().any(|found| found == line), "{line} is missing");
+    }
+}
+
+#[test]
+fn the_proxy_samples_log_no_query() {
+    let nginx = shipped("nginx/authcoded.conf");
+    let formats: Vec<&str> =
+        nginx.lines().filter(|line| !line.trim_start().starts_with('#')).collect();
+    let text = formats.join("\n");
+    for leaky in ["$request ", "$request\"", "$request_uri", "$args", "$query_string", "combined"] {
+        let format_lines: Vec<_> = text
+            .lines()
+            .filter(|line| line.contains("log_format") || line.trim_start().starts_with('\''))
+            .collect();
+        assert!(
+            !format_lines.iter().any(|line| line.contains(leaky)),
+            "{leaky} would log the query"
+        );
+    }
+    assert!(text.contains("access_log"), "nginx logs the query by default");
+    let caddy = shipped("caddy/Caddyfile");
+    assert!(caddy.contains("request>uri"), "caddy logs the query by default");
+}

@@ -1,0 +1,229 @@
+//! The README says what the program does: its tables, keys, names and commands are held against it.
+
+use authcoded::domain::entitlement::Reason;
+use authcoded::domain::state::State;
+use authcoded::domain::transition::{EventKind, Source};
+use authcoded::schedule::Job;
+use authcoded::telemetry::Metrics;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+const README: &str = include_str!("../../README.md");
+
+/// What the program prints.
+fn printed(args: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_authcoded"))
+        .args(args)
+        .output()
+        .expect("the program runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "authcoded {}: {errors}", args.join(" "));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// The text below a heading, up to the next one of its level or above.
+fn chapter(heading: &str) -> &'static str {
+    let start = README.find(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading}"));
+    let text = &README[start + heading.len() + 2..];
+    let level = heading.split(' ').next().expect("a level").len();
+    let ends = (1..=level).filter_map(|n| text.find(&format!("\n{} ", "#".repeat(n))));
+    &text[..ends.min().unwrap_or(text.len())]
+}
+
+/// The first cell of each row of the chapter's first table, without its back quotes.
+fn first_cells(heading: &str) -> Vec<String> {
+    let rows = chapter(heading).lines().skip_while(|line| !line.starts_with("|---"));
+    let rows = rows.skip(1).take_while(|line| line.starts_with('|'));
+    let cell =
+        |row: &str| row.split('|').nth(1).expect("a cell").trim().trim_matches('`').to_owned();
+    rows.map(cell).collect()
+}
+
+/// The lines of the fenced blocks of this language.
+fn code(language: &str) -> Vec<&'static str> {
+    let mut lines = Vec::new();
+    let mut inside = false;
+    for line in README.lines() {
+        match line.strip_prefix("```") {
+            Some(fence) => inside = !inside && fence == language,
+            None if inside => lines.push(line),
+            None => {}
+        }
+    }
+    assert!(!lines.is_empty(), "there is no block of {language}");
+    lines
+}
+
+#[test]
+fn it_has_the_tables_as_they_are_printed() {
+    let codes = printed(&["codes"]);
+    for section in codes.split("## ").skip(1) {
+        let (heading, text) = section.split_once('\n').expect("a heading");
+        assert!(README.contains(&format!("\n### {heading}\n")), "no chapter {heading}");
+        assert!(README.contains(text.trim()), "not as printed: {heading}\n{text}");
+    }
+}
+
+#[test]
+fn it_has_every_key_of_the_configuration_with_its_default() {
+    let shipped = include_str!("../../packaging/authcoded.toml");
+    let mut section = String::new();
+    let mut keys = BTreeSet::new();
+    for line in shipped.lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            section = format!("{name}.");
+        }
+        let written = line.strip_prefix('#').unwrap_or(line);
+        let Some((key, value)) = written.split_once(" = ") else { continue };
+        if !key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-') {
+            continue;
+        }
+        let key = format!("{section}{key}");
+        // What is commented out and holds no path of an example is the default.
+        if line.starts_with('#') && !value.contains("/etc/") && !value.contains("/run/") {
+            let row = format!("| `{key}` | `{value}` |");
+            assert!(README.contains(&row), "the default of {key} is {value}");
+        }
+        keys.insert(key);
+    }
+    let described: BTreeSet<String> = first_cells("## Configuration").into_iter().collect();
+    assert_eq!(described, keys);
+}
+
+#[test]
+fn it_explains_every_problem_and_no_other() {
+    let made = include_str!("../../src/http/problem.rs").split("Self::new(").skip(1);
+    let made = made.filter_map(|call| call.split('"').nth(1));
+    let made: BTreeSet<_> = made.map(|name| format!("urn:authcoded:problem:{name}")).collect();
+    let rows = chapter("## HTTP interfaces").lines();
+    let explained = rows.filter_map(|row| row.strip_prefix("| `urn:")?.split('`').next());
+    let explained: BTreeSet<_> = explained.map(|rest| format!("urn:{rest}")).collect();
+    assert_eq!(explained, made);
+}
+
+#[test]
+fn it_lists_every_metric_and_no_other() {
+    let metrics = Metrics::new();
+    // Metrics with labels show themselves once they have been counted.
+    metrics.callback("", "", "", Duration::ZERO);
+    metrics.transition("", "");
+    metrics.marketplace_call("", "", Duration::ZERO);
+    metrics.job("", "");
+    metrics.http_request("", 200);
+    metrics.set_licenses(State::Issued, 0);
+    let text = metrics.encode();
+    let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let mut names: Vec<_> =
+        names.map(|rest| rest.split(' ').next().expect("a name").to_owned()).collect();
+    let mut listed = first_cells("## Metrics");
+    names.sort();
+    listed.sort();
+    assert_eq!(listed, names);
+}
+
+#[test]
+fn it_has_every_word_of_the_vocabulary() {
+    assert_eq!(first_cells("## Jobs"), Job::ALL.map(Job::as_str));
+    assert_eq!(first_cells("## Codes and states"), State::ALL.map(State::as_str));
+    let rows = chapter("## Entitlements for the licensed software").lines();
+    let decisions: Vec<_> =
+        rows.filter(|row| row.starts_with("| allow") || row.starts_with("| deny")).collect();
+    let expected = Reason::ALL
+        .map(|reason| format!("| {} | `{}` | ", reason.verdict().as_str(), reason.as_str()));
+    assert_eq!(decisions.len(), expected.len());
+    for (row, expected) in decisions.iter().zip(expected) {
+        assert!(row.starts_with(&expected), "{row}\n{expected}");
+    }
+    let interfaces = chapter("## HTTP interfaces");
+    let words = EventKind::ALL.map(EventKind::as_str).into_iter();
+    for word in words.chain(Source::ALL.map(Source::as_str)) {
+        assert!(interfaces.contains(&format!("`{word}`")), "{word} is missing");
+    }
+}
+
+#[test]
+fn its_proxy_sample_is_the_shipped_one() {
+    let shipped = include_str!("../../packaging/nginx/authcoded.conf");
+    for line in code("nginx") {
+        assert!(shipped.lines().any(|found| found == line), "{line}");
+    }
+}
+
+/// Each command that is shown exists, with each option that it is shown with.
+#[test]
+fn its_commands_are_taken() {
+    let mut shown = 0;
+    for line in code("sh") {
+        let line = line.split(" # ").next().unwrap_or(line).trim();
+        let Some(rest) = line.strip_prefix("authcoded ").or_else(|| line.strip_prefix("a ")) else {
+            continue;
+        };
+        let words: Vec<_> = rest.split_whitespace().collect();
+        let named = words.iter().take_while(|word| word.bytes().all(|b| b.is_ascii_lowercase()));
+        let mut args: Vec<_> = named.copied().collect();
+        args.push("--help");
+        let help = printed(&args);
+        for option in words.iter().filter(|word| word.starts_with("--")) {
+            assert!(help.contains(option), "{line}: there is no {option}");
+        }
+        shown += 1;
+    }
+    assert!(shown > 15, "only {shown} commands are shown");
+    for command in printed(&["--help"]).lines().filter_map(|line| line.strip_prefix("  ")) {
+        let name = command.split(' ').next().expect("a word");
+        let is_command = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase());
+        if is_command && !["authcoded", "help"].contains(&name) {
+            assert!(
+                README.contains(&format!("authcoded {name}"))
+                    || README.contains(&format!("-- {name}")),
+                "{name} is not shown"
+            );
+        }
+    }
+}
+
+#[test]
+fn its_links_lead_somewhere() {
+    let anchor = |heading: &str| {
+        let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-'));
+        kept.collect::<String>().to_lowercase().replace(' ', "-")
+    };
+    let headings = README.lines().filter(|line| line.starts_with('#'));
+    let anchors: BTreeSet<_> =
+        headings.map(|line| anchor(line.trim_start_matches('#').trim())).collect();
+    for link in README.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        if let Some(place) = link.strip_prefix('#') {
+            assert!(anchors.contains(place), "{link} leads nowhere");
+        } else {
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(link);
+            assert!(file.exists(), "{link} leads nowhere");
+        }
+    }
+}
+
+/// Each field of the log that is described is written by some line of the program.
+#[test]
+fn its_log_fields_are_written() {
+    let mut sources = String::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if !path.components().any(|part| part.as_os_str() == "simulator") {
+                sources.push_str(&std::fs::read_to_string(path).expect("a source"));
+            }
+        }
+    }
+    let rows = chapter("## Logs").lines().filter(|row| row.starts_with("| ")).skip(1);
+    let cells = rows.filter_map(|row| row.rsplit('|').nth(1));
+    let fields: BTreeSet<_> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    assert!(fields.len() > 20, "{fields:?}");
+    for field in fields {
+        let written = [format!("{field} = "), format!(" {field},"), format!("%{field},")];
+        assert!(written.iter().any(|text| sources.contains(text)), "no line writes {field}");
+    }
+}
