@@ -23,8 +23,9 @@ pub(crate) struct Market {
     script: Arc<Mutex<Script>>,
 }
 
-#[derive(Default)]
 struct Script {
+    /// The end of every code, the same each time it is asked for: an answer that moves is a change.
+    expires: String,
     /// One answer after the other, the last one for ever.
     answers: HashMap<(Api, String), VecDeque<Say>>,
     /// Whatever is asked.
@@ -37,7 +38,7 @@ impl Market {
     }
 
     pub(crate) fn on(listener: TcpListener) -> Self {
-        let script = Arc::new(Mutex::new(Script::default()));
+        let script = Arc::new(Mutex::new(Script::new()));
         let asked = Arc::clone(&script);
         let peer = Peer::deciding(listener, move |seen| {
             let (api, code) = (api_of(&seen.path), code_of(&seen.body));
@@ -98,6 +99,10 @@ impl Drop for Market {
 }
 
 impl Script {
+    fn new() -> Self {
+        Self { expires: date_in_days(365), answers: HashMap::new(), trouble: None }
+    }
+
     fn answer(&mut self, api: Api, code: String) -> Say {
         if let Some(trouble) = &self.trouble {
             return trouble.clone();
@@ -107,8 +112,8 @@ impl Script {
             return next.expect("at least one answer");
         }
         match api {
-            Activate => done(&date_in_days(365)),
-            Query => alive(&date_in_days(365)),
+            Activate => done(&self.expires),
+            Query => alive(&self.expires),
         }
     }
 }
