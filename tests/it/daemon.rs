@@ -6,6 +6,7 @@ mod admin;
 mod callbacks;
 mod domains;
 mod doubts;
+mod every_order;
 mod freezes;
 mod lists;
 mod lives;
