@@ -3,7 +3,7 @@
 //! Invariant: a secret is read from a file or made into one; none is ever printed.
 
 use crate::clock::Clock;
-use crate::simulator::{Settings, Simulator};
+use crate::simulator::{CertificateFiles, Settings, Simulator};
 use anyhow::{Context as _, bail};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -53,6 +53,12 @@ pub(super) struct Args {
     /// Certificates in PEM that are trusted, beside the system's, when callbacks go over TLS
     #[arg(long, value_name = "FILE")]
     extra_ca_file: Option<PathBuf>,
+    /// The simulator's own certificate chain in PEM: the open API answers https on the same port, too
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Its private key in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// Divides all waits: at 60, the two minutes between retries become two seconds
     #[arg(long, value_name = "FACTOR", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     speed: u32,
@@ -126,6 +132,11 @@ fn settings(args: &Args, files: &SecretFiles) -> anyhow::Result<Settings> {
         seed: args.seed,
         dial_tests: !args.no_dial_tests,
         extra_ca_file: args.extra_ca_file.clone(),
+        tls: args
+            .tls_cert
+            .clone()
+            .zip(args.tls_key.clone())
+            .map(|(certificate, key)| CertificateFiles { certificate, key }),
         grace: days(args.grace_days),
         retention: days(args.retention_days),
         ..Settings::new(access_key, ak.expose_secret().to_owned(), sk)

@@ -112,7 +112,8 @@ async fn attempt(shared: &Shared, url: &str, message: &Message, faults: &[Fault]
             | Fault::BadDate
             | Fault::Duplicate
             | Fault::DuplicateResigned
-            | Fault::Drop => {}
+            | Fault::Drop
+            | Fault::WrongCertificate => {}
         }
     }
     // Bounds what is under way; it is signed only then, so that no wait makes it stale.

@@ -20,6 +20,8 @@ pub(super) enum On {
     Order,
     /// The marketplace's own calls to the merchant.
     Callback,
+    /// A connection over TLS to the open API, before any call.
+    Connection,
 }
 
 impl On {
@@ -31,6 +33,7 @@ impl On {
             Self::Usage => "usage",
             Self::Order => "order",
             Self::Callback => "callback",
+            Self::Connection => "connection",
         }
     }
 }
@@ -85,6 +88,8 @@ pub(super) enum Fault {
     BadSignature,
     /// `wrong_key`: signed with another key.
     WrongKey,
+    /// `wrong_certificate`: a certificate whose issuer's signature does not hold.
+    WrongCertificate,
 }
 
 /// Why a rule is not taken. The caller's fault.
@@ -107,7 +112,7 @@ pub(super) enum BadRule {
 /// What each fault is called, for the console's page.
 pub(super) const NAMES: &str = "http_NNN error_code:C status:N hang hang_before cut cut_before delay_ms:N html empty \
      truncated huge unknown_status unknown_field numbers bad_date wrong_content_type skew_s:N duplicate \
-     duplicate_resigned drop bad_signature wrong_key";
+     duplicate_resigned drop bad_signature wrong_key wrong_certificate";
 
 impl Fault {
     fn parse(text: &str) -> Result<Self, BadRule> {
@@ -130,6 +135,7 @@ impl Fault {
             "drop" => Some(Self::Drop),
             "bad_signature" => Some(Self::BadSignature),
             "wrong_key" => Some(Self::WrongKey),
+            "wrong_certificate" => Some(Self::WrongCertificate),
             _ => None,
         };
         plain.map_or_else(|| Self::parse_with_argument(text), Ok)
@@ -156,8 +162,10 @@ impl Fault {
     /// Whether the fault can happen to a call of this kind.
     const fn happens_on(&self, on: On) -> bool {
         let callback = matches!(on, On::Callback);
+        let connection = matches!(on, On::Connection);
         match self {
-            Self::Delay(_) | Self::Skew(_) | Self::WrongContentType => true,
+            Self::WrongCertificate => connection,
+            Self::Delay(_) | Self::Skew(_) | Self::WrongContentType => !connection,
             Self::Duplicate
             | Self::DuplicateResigned
             | Self::Drop
@@ -176,7 +184,7 @@ impl Fault {
             | Self::Truncated
             | Self::Huge
             | Self::UnknownField
-            | Self::Numbers => !callback,
+            | Self::Numbers => !callback && !connection,
         }
     }
 }

@@ -31,10 +31,12 @@ mod random;
 mod sabotage;
 mod server;
 mod state;
+mod tls;
 mod usage;
 mod view;
 
 pub use data_file::BadDataFile;
+pub use tls::CertificateFiles;
 
 use crate::clock::Clock;
 use crate::protocol::aksk::Credentials;
@@ -47,6 +49,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tls::Acceptors;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -74,6 +77,8 @@ pub struct Settings {
     pub data_file: Option<PathBuf>,
     /// Added to the trust roots for callbacks over TLS: certificates in PEM.
     pub extra_ca_file: Option<PathBuf>,
+    /// Serves TLS too, on the same port.
+    pub tls: Option<CertificateFiles>,
     /// How long after its end a code is frozen by itself (宽限期); zero is never.
     pub grace: Duration,
     /// How long after that freeze it is released by itself (保留期); zero is never.
@@ -95,6 +100,7 @@ impl Settings {
             dial_tests: false,
             data_file: None,
             extra_ca_file: None,
+            tls: None,
             grace: Duration::ZERO,
             retention: Duration::ZERO,
         }
@@ -118,6 +124,9 @@ pub enum StartError {
     /// The certificates cannot be read.
     #[error("cannot read certificates from {0}: a PEM file is expected")]
     ExtraCa(PathBuf, #[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The simulator's own certificate cannot be used.
+    #[error("cannot serve TLS: {0}")]
+    Tls(String),
     /// The HTTP client cannot be made.
     #[error("cannot prepare TLS for callbacks: are the system's certificates installed?")]
     Client(#[source] reqwest::Error),
@@ -150,6 +159,8 @@ impl Simulator {
             return Err(StartError::CallbackUrl);
         }
         let client = client(settings.extra_ca_file)?;
+        let tls =
+            settings.tls.as_ref().map(Acceptors::load).transpose().map_err(StartError::Tls)?;
         let pace = Pace::new(clock, settings.speed);
         let keeper = Keeper::new(settings.data_file.clone())?;
         let mut kept = match &settings.data_file {
@@ -169,6 +180,7 @@ impl Simulator {
             wrong_key: AccessKey::new("not-the-key-that-was-bound".into()),
             credentials: Credentials::new(settings.ak, settings.sk),
             client,
+            tls,
             grace: settings.grace,
             retention: settings.retention,
             due,

@@ -56,7 +56,8 @@ pub(super) fn instead(fault: &Fault, voice: Voice, request_id: &str) -> Option<I
         | Fault::DuplicateResigned
         | Fault::Drop
         | Fault::BadSignature
-        | Fault::WrongKey => None,
+        | Fault::WrongKey
+        | Fault::WrongCertificate => None,
     }
 }
 
@@ -106,7 +107,8 @@ pub(super) fn spoil(answer: &mut Answer, fault: &Fault) {
         | Fault::DuplicateResigned
         | Fault::Drop
         | Fault::BadSignature
-        | Fault::WrongKey => {}
+        | Fault::WrongKey
+        | Fault::WrongCertificate => {}
     }
 }
 

@@ -6,6 +6,7 @@
 use super::answer::{Answer, AnswerBody, Cut, Voice, bare, http_date};
 use super::codes;
 use super::state::Shared;
+use super::tls::{Spoken, greet};
 use super::{console, open_api};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -17,6 +18,7 @@ use hyper::{HeaderMap, Method, Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -121,6 +123,21 @@ async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> Option<Acce
 
 async fn connection(stream: TcpStream, shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     _ = stream.set_nodelay(true);
+    let spoken = tokio::select! {
+        spoken = greet(stream, &shared) => spoken,
+        () = stopped(&mut stop) => return,
+    };
+    match spoken {
+        Some(Spoken::Plain(stream)) => converse(stream, shared, stop).await,
+        Some(Spoken::Tls(stream)) => converse(*stream, shared, stop).await,
+        None => {}
+    }
+}
+
+async fn converse<S>(stream: S, shared: Arc<Shared>, mut stop: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = service_fn(move |request| {
         let shared = Arc::clone(&shared);
         async move { respond(&shared, request).await }

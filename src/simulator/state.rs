@@ -12,6 +12,7 @@ use super::market::Market;
 use super::message::Message;
 use super::pace::Pace;
 use super::random::Random;
+use super::tls::Acceptors;
 use super::usage::Totals;
 use crate::domain::time::Timestamp;
 use crate::protocol::aksk::Credentials;
@@ -140,6 +141,8 @@ pub(super) struct Shared {
     pub credentials: Credentials,
     /// Calls the merchant.
     pub client: reqwest::Client,
+    /// Shakes hands, if TLS is served.
+    pub tls: Option<Acceptors>,
     /// Bounds the calls under way.
     pub permits: Semaphore,
     /// How long after its end a code is frozen by itself; zero is never.
@@ -164,6 +167,8 @@ pub(super) struct Parts {
     pub credentials: Credentials,
     /// The HTTP client.
     pub client: reqwest::Client,
+    /// See [`Shared::tls`].
+    pub tls: Option<Acceptors>,
     /// See [`Shared::grace`].
     pub grace: Duration,
     /// See [`Shared::retention`].
@@ -183,6 +188,7 @@ impl Shared {
             wrong_key: parts.wrong_key,
             credentials: parts.credentials,
             client: parts.client,
+            tls: parts.tls,
             permits: Semaphore::new(CALLS_AT_ONCE),
             grace: parts.grace,
             retention: parts.retention,
