@@ -158,11 +158,14 @@ pub struct Policy {
     /// How many hours a code may run past an end that the marketplace has not confirmed.
     #[serde(default = "defaults::grace_hours")]
     pub grace_hours: u32,
+    /// How many hours a lease lasts at most, 1 to 24.
+    #[serde(default = "defaults::lease_hours")]
+    pub lease_hours: u32,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { grace_hours: defaults::grace_hours() }
+        Self { grace_hours: defaults::grace_hours(), lease_hours: defaults::lease_hours() }
     }
 }
 
@@ -171,7 +174,8 @@ impl Policy {
     #[must_use]
     pub fn entitlement(&self) -> entitlement::Policy {
         let grace_ms = i64::from(self.grace_hours) * HOUR_MS;
-        entitlement::Policy { grace_ms, ..entitlement::Policy::default() }
+        let lease_ms = i64::from(self.lease_hours) * HOUR_MS;
+        entitlement::Policy { grace_ms, lease_ms, ..entitlement::Policy::default() }
     }
 }
 

@@ -51,6 +51,10 @@ pub(super) const fn grace_hours() -> u32 {
     72
 }
 
+pub(super) const fn lease_hours() -> u32 {
+    24
+}
+
 pub(super) const fn half_a_year() -> u32 {
     180
 }

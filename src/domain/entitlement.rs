@@ -17,11 +17,13 @@ pub struct Policy {
     pub grace_ms: i64,
     /// How long before its end a code is called `expiring`.
     pub expiring_ms: i64,
+    /// How long a lease lasts at most; never more than [`super::lease::LONGEST_MS`].
+    pub lease_ms: i64,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { grace_ms: 72 * HOUR_MS, expiring_ms: 7 * DAY_MS }
+        Self { grace_ms: 72 * HOUR_MS, expiring_ms: 7 * DAY_MS, lease_ms: DAY_MS }
     }
 }
 

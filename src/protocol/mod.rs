@@ -9,6 +9,7 @@ pub mod callback;
 pub mod callback_auth;
 pub mod hex;
 mod json;
+pub mod lease;
 pub mod open_api;
 mod parameters;
 mod sorted_form;

@@ -1,0 +1,382 @@
+//! The keys that sign leases, in a file of their own, and the leases that are still fresh.
+//!
+//! Invariants: the file is the owner's alone and is replaced whole or not at all; a retired key stays in
+//! the key set until the last lease it signed has ended.
+
+use crate::domain::entitlement::{Policy, Reason};
+use crate::domain::lease::{LONGEST_MS, claims};
+use crate::domain::license::{Code, License};
+use crate::domain::state::State;
+use crate::domain::time::{MINUTE_MS, Timestamp};
+use crate::protocol::lease::{BadKey, PublicKey, SigningKey, jwks};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+/// The file's name in the data folder.
+const FILE: &str = "lease-keys";
+/// A lease is given again for so long, if what it says still holds.
+const FRESH_MS: i64 = 5 * MINUTE_MS;
+/// Leases remembered: twice this many at most, about half a KiB each.
+const REMEMBERED: usize = 8_192;
+
+/// Why there is no key to sign with.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseKeyError {
+    /// The file cannot be read or written.
+    #[error("{}: {source}; the daemon's user must own it", file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is open to others: whoever read it can sign leases.
+    #[error("{}: open to others than its owner (mode {mode:04o}); chmod 600 it, then run `authcoded lease rotate`", file.display())]
+    Open {
+        /// The file.
+        file: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// The file does not hold what we wrote.
+    #[error("{}: {why}; restore it from a backup, or move it away: a new key is made, and software that checks leases fetches the key set again", file.display())]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// No key could be made.
+    #[error(transparent)]
+    Key(#[from] BadKey),
+}
+
+/// The file's content.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    /// The private key that signs, as [`SigningKey::generate`] writes it.
+    signing: String,
+    /// When it was made, in milliseconds since the epoch.
+    made_at: i64,
+    /// Public keys that signed before.
+    retired: Vec<StoredRetired>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredRetired {
+    x: String,
+    /// Milliseconds since the epoch.
+    until: i64,
+}
+
+/// A key that no longer signs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retired {
+    /// The key.
+    pub key: PublicKey,
+    /// When the last lease it signed has ended.
+    pub until: Timestamp,
+}
+
+/// The keys in force.
+struct Ring {
+    signing: SigningKey,
+    made_at: Timestamp,
+    retired: Vec<Retired>,
+}
+
+/// What operators are shown: no private key is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseKeys {
+    /// The id of the key that signs.
+    pub kid: String,
+    /// When it was made.
+    pub made_at: Timestamp,
+    /// Keys that signed before, and are still in the key set.
+    pub retired: Vec<Retired>,
+}
+
+/// Makes leases.
+pub struct Leases {
+    file: PathBuf,
+    ring: RwLock<Ring>,
+    fresh: Mutex<Fresh>,
+}
+
+/// Two generations of leases: when the young one is full it becomes the old one.
+#[derive(Default)]
+struct Fresh {
+    young: HashMap<Code, Remembered>,
+    old: HashMap<Code, Remembered>,
+}
+
+#[derive(Clone)]
+struct Remembered {
+    said: Said,
+    from: Timestamp,
+    until: Timestamp,
+    token: Arc<str>,
+}
+
+/// What a lease says beside its times: another one is made when this changes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Said {
+    reason: Reason,
+    state: State,
+    expires_at: Option<Timestamp>,
+}
+
+impl Leases {
+    /// Reads the keys in `folder`, or makes the first one.
+    ///
+    /// # Errors
+    /// [`LeaseKeyError`].
+    pub fn open(folder: &Path, now: Timestamp) -> Result<Self, LeaseKeyError> {
+        let file = folder.join(FILE);
+        let ring = match read(&file)? {
+            Some(ring) => ring,
+            None => make(&file, Vec::new(), now)?,
+        };
+        Ok(Self { file, ring: RwLock::new(ring), fresh: Mutex::default() })
+    }
+
+    /// The lease for an answer; `None` for a denial.
+    #[must_use]
+    pub fn lease(
+        &self,
+        license: &License,
+        reason: Reason,
+        now: Timestamp,
+        policy: &Policy,
+    ) -> Option<Arc<str>> {
+        let made = claims(license, reason, now, policy)?;
+        let said = Said { reason, state: made.state, expires_at: made.expires_at };
+        if let Some(token) = self.fresh().get(&made.code, said, now, made.until) {
+            return Some(token);
+        }
+        let token: Arc<str> =
+            self.ring.read().unwrap_or_else(PoisonError::into_inner).signing.sign(&made).into();
+        let remembered =
+            Remembered { said, from: made.from, until: made.until, token: Arc::clone(&token) };
+        self.fresh().put(made.code, remembered);
+        Some(token)
+    }
+
+    /// The key set, as RFC 7517 writes it.
+    #[must_use]
+    pub fn jwks(&self, now: Timestamp) -> serde_json::Value {
+        let ring = self.ring.read().unwrap_or_else(PoisonError::into_inner);
+        let retired = ring.retired.iter().filter(|retired| retired.until > now);
+        jwks(std::iter::once(ring.signing.public()).chain(retired.map(|retired| &retired.key)))
+    }
+
+    /// The keys as operators see them.
+    #[must_use]
+    pub fn keys(&self, now: Timestamp) -> LeaseKeys {
+        let ring = self.ring.read().unwrap_or_else(PoisonError::into_inner);
+        let retired = ring.retired.iter().filter(|retired| retired.until > now).cloned();
+        LeaseKeys {
+            kid: ring.signing.public().kid.clone(),
+            made_at: ring.made_at,
+            retired: retired.collect(),
+        }
+    }
+
+    /// Makes a new key and signs with it from now on. The file is synced before it does.
+    ///
+    /// # Errors
+    /// [`LeaseKeyError`]; then the old key goes on signing.
+    pub fn rotate(&self, now: Timestamp) -> Result<LeaseKeys, LeaseKeyError> {
+        {
+            let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
+            let last =
+                Retired { key: ring.signing.public().clone(), until: now.plus_ms(LONGEST_MS) };
+            let mut retired: Vec<_> = std::iter::once(last).chain(ring.retired.clone()).collect();
+            retired.retain(|retired| retired.until > now);
+            *ring = make(&self.file, retired, now)?;
+            *self.fresh() = Fresh::default();
+        }
+        Ok(self.keys(now))
+    }
+
+    fn fresh(&self) -> MutexGuard<'_, Fresh> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Fresh {
+    /// The lease that still says this, is young enough, and lasts about as long as a new one would.
+    fn get(
+        &mut self,
+        code: &Code,
+        said: Said,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Option<Arc<str>> {
+        let found = self.young.get(code).or_else(|| self.old.get(code))?;
+        let age = now.ms_since(found.from);
+        let holds = found.said == said
+            && (0..FRESH_MS).contains(&age)
+            && found.until <= until
+            && found.until > now;
+        holds.then(|| Arc::clone(&found.token))
+    }
+
+    fn put(&mut self, code: Code, remembered: Remembered) {
+        if self.young.len() >= REMEMBERED {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(code, remembered);
+    }
+}
+
+fn read(file: &Path) -> Result<Option<Ring>, LeaseKeyError> {
+    let failed = |source| LeaseKeyError::File { file: file.to_owned(), source };
+    let damaged = |why: String| LeaseKeyError::Damaged { file: file.to_owned(), why };
+    let mode = match std::fs::metadata(file) {
+        Ok(meta) => meta.permissions().mode() & 0o777,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    if mode & 0o077 != 0 {
+        return Err(LeaseKeyError::Open { file: file.to_owned(), mode });
+    }
+    let text = std::fs::read_to_string(file).map(SecretString::from).map_err(failed)?;
+    // The parser's own words could quote the text.
+    let stored: Stored = serde_json::from_str(text.expose_secret())
+        .map_err(|error| damaged(format!("not as we wrote it, near line {}", error.line())))?;
+    let signing = SigningKey::parse(&SecretString::from(stored.signing))
+        .map_err(|error| damaged(error.to_string()))?;
+    let retired = stored.retired.iter().map(|retired| {
+        let key = PublicKey::parse(&retired.x).map_err(|error| damaged(error.to_string()))?;
+        Ok(Retired { key, until: Timestamp::from_ms(retired.until) })
+    });
+    let retired = retired.collect::<Result<_, LeaseKeyError>>()?;
+    Ok(Some(Ring { signing, made_at: Timestamp::from_ms(stored.made_at), retired }))
+}
+
+/// Makes a key and writes it with the retired ones: a new file takes the place of the old one.
+fn make(file: &Path, retired: Vec<Retired>, now: Timestamp) -> Result<Ring, LeaseKeyError> {
+    let (signing, text) = SigningKey::generate()?;
+    let stored = Stored {
+        signing: text.expose_secret().to_owned(),
+        made_at: now.as_ms(),
+        retired: retired
+            .iter()
+            .map(|retired| StoredRetired { x: retired.key.x.clone(), until: retired.until.as_ms() })
+            .collect(),
+    };
+    let text = SecretString::from(serde_json::to_string(&stored).unwrap_or_default());
+    write(file, &text).map_err(|source| LeaseKeyError::File { file: file.to_owned(), source })?;
+    tracing::info!(kid = signing.public().kid, "a key for leases was made");
+    Ok(Ring { signing, made_at: now, retired })
+}
+
+fn write(file: &Path, text: &SecretString) -> io::Result<()> {
+    let new = file.with_extension("new");
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    out.write_all(text.expose_secret().as_bytes())?;
+    out.sync_all()?;
+    std::fs::rename(&new, file)?;
+    File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::license::Standing;
+    use crate::domain::state::Live;
+
+    const NOW: Timestamp = Timestamp::from_ms(1_800_000_000_000);
+
+    fn license(code: &str) -> License {
+        let mut license = License::issued(Code::parse(code).expect("a code"), NOW);
+        license.standing = Standing::Live(Live::Activated);
+        license
+    }
+
+    fn lease(leases: &Leases, license: &License, now: Timestamp) -> Arc<str> {
+        leases.lease(license, Reason::Active, now, &Policy::default()).expect("a lease")
+    }
+
+    #[test]
+    fn a_lease_is_given_again_while_it_is_fresh_and_says_the_same() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let leases = Leases::open(folder.path(), NOW).expect("keys");
+        let mut pl1 = license("PL1");
+        let first = lease(&leases, &pl1, NOW);
+        assert!(Arc::ptr_eq(&first, &lease(&leases, &pl1, NOW.plus_ms(FRESH_MS - 1))));
+        assert_ne!(first, lease(&leases, &pl1, NOW.plus_ms(FRESH_MS)), "too old");
+        assert_ne!(first, lease(&leases, &pl1, NOW.plus_ms(-10_000)), "the clock was set back");
+        pl1.standing = Standing::Live(Live::Renewed);
+        assert_ne!(first, lease(&leases, &pl1, NOW), "another state");
+        assert_ne!(lease(&leases, &license("PL2"), NOW), lease(&leases, &license("PL3"), NOW));
+        assert!(leases.lease(&pl1, Reason::Frozen, NOW, &Policy::default()).is_none());
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let leases = Leases::open(folder.path(), NOW).expect("keys");
+        for n in 0..3 * REMEMBERED {
+            let remembered = Remembered {
+                said: Said { reason: Reason::Active, state: State::Activated, expires_at: None },
+                from: NOW,
+                until: NOW,
+                token: "".into(),
+            };
+            leases.fresh().put(Code::parse(&format!("PL{n}")).expect("a code"), remembered);
+        }
+        let fresh = leases.fresh();
+        assert!(fresh.young.len() <= REMEMBERED && fresh.old.len() <= REMEMBERED);
+    }
+
+    #[test]
+    fn a_rotated_key_stays_in_the_set_for_the_longest_lease_and_over_a_restart() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let leases = Leases::open(folder.path(), NOW).expect("keys");
+        let before = lease(&leases, &license("PL1"), NOW);
+        let first = leases.keys(NOW);
+        let second = leases.rotate(NOW.plus_ms(1)).expect("rotated");
+        assert_ne!(first.kid, second.kid);
+        assert_eq!(second.retired[0].key.kid, first.kid);
+        assert_ne!(before, lease(&leases, &license("PL1"), NOW.plus_ms(1)), "signed anew");
+        drop(leases);
+        let again = Leases::open(folder.path(), NOW.plus_ms(2)).expect("keys");
+        assert_eq!(again.keys(NOW.plus_ms(2)), second);
+        let kids = |now| again.jwks(now)["keys"].as_array().map_or(0, Vec::len);
+        assert_eq!((kids(NOW.plus_ms(LONGEST_MS)), kids(NOW.plus_ms(LONGEST_MS + 1))), (2, 1));
+    }
+
+    #[test]
+    fn a_file_that_is_open_or_damaged_is_refused_without_a_word_of_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        drop(Leases::open(folder.path(), NOW).expect("keys"));
+        let file = folder.path().join(FILE);
+        let mode = |mode| std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode));
+        assert_eq!(std::fs::metadata(&file).expect("there").permissions().mode() & 0o777, 0o600);
+        mode(0o640).expect("chmod");
+        let open = Leases::open(folder.path(), NOW).map(drop);
+        assert!(matches!(open, Err(LeaseKeyError::Open { mode: 0o640, .. })));
+        mode(0o600).expect("chmod");
+        for text in
+            ["", "{}", r#"{"signing":"s3cret","made_at":1,"retired":[]}"#, r#"{"signing":"s3cret""#]
+        {
+            std::fs::write(&file, text).expect("written");
+            let error = Leases::open(folder.path(), NOW).map(drop).expect_err("refused");
+            assert!(!error.to_string().contains("s3cret"), "{error}");
+        }
+    }
+}
