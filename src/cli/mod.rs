@@ -11,6 +11,7 @@ mod drift;
 mod import;
 mod instant;
 mod job;
+mod lease;
 mod license;
 mod log;
 mod print;
@@ -85,6 +86,9 @@ enum Command {
     /// Compare codes with the marketplace, and repair what differs
     #[command(after_help = drift::HELP)]
     Drift(drift::Args),
+    /// Look at the keys that sign leases, and change them
+    #[command(subcommand)]
+    Lease(lease::Command),
     /// Read what happened, from the event table of the running daemon
     #[command(after_help = log::HELP)]
     Log(log::Args),
@@ -130,6 +134,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Probe(command) => wait_for(probe::run(Api::of(&config)?, command)),
         Command::Job(command) => wait_for(job::run(Api::of(&config)?, command)),
         Command::Drift(args) => wait_for(drift::run(Api::of(&config)?, args)),
+        Command::Lease(command) => wait_for(lease::run(Api::of(&config)?, command)),
         Command::Log(args) => wait_for(log::run(Api::of(&config)?, args)),
         Command::Codes(output) => codes::run(output),
         Command::Token(command) => token::run(&command),

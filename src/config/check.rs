@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 const TOKEN_MIN_CHARS: usize = 16;
 /// The longest unconfirmed grace that is not taken for a mistake: 90 days.
 const GRACE_MAX_HOURS: u32 = 90 * 24;
+/// The longest lease, that the software may be given.
+const LEASE_MAX_HOURS: u32 = 24;
 
 /// Whether a problem forbids the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -265,6 +267,13 @@ impl Config {
                 "policy.grace-hours",
                 "is more than 90 days",
                 "give the hours a code may run past an unconfirmed end, such as 72",
+            );
+        }
+        if !(1..=LEASE_MAX_HOURS).contains(&self.policy.lease_hours) {
+            found.error(
+                "policy.lease-hours",
+                "is not between 1 and 24",
+                "give the hours the software may go on while we are away, such as 24",
             );
         }
         let times = &self.schedule.heartbeat;

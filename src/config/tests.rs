@@ -71,6 +71,7 @@ fn the_good_one_is_fine_and_filled_with_the_defaults() {
     let times: Vec<_> = config.schedule.heartbeat.iter().map(ToString::to_string).collect();
     assert_eq!(times, ["08:00", "13:00"]);
     assert_eq!(config.policy.entitlement().grace_ms, 72 * HOUR_MS);
+    assert_eq!(config.policy.entitlement().lease_ms, 24 * HOUR_MS);
     let secrets = config.load_secrets().expect("good secrets");
     assert_eq!(secrets.ak, "the-secret-of-ak");
     assert_eq!(secrets.access_keys.len(), 1);
@@ -226,6 +227,16 @@ fn the_content_is_checked_with_line_and_remedy() {
             "[admin]",
             "[policy]\ngrace-hours = 9999\n[admin]",
             "authcoded.toml:9: error: policy.grace-hours: is more than",
+        ),
+        (
+            "[admin]",
+            "[policy]\nlease-hours = 25\n[admin]",
+            "authcoded.toml:9: error: policy.lease-hours: is not between 1 and 24",
+        ),
+        (
+            "[admin]",
+            "[policy]\nlease-hours = 0\n[admin]",
+            "authcoded.toml:9: error: policy.lease-hours: is not between 1 and 24",
         ),
         (
             "[admin]",

@@ -117,6 +117,10 @@ impl Admin {
                 let plan = self.lifecycle.sweep_plan(self.requests_per_second).await?;
                 json!({ "codes": plan.codes, "calls": plan.calls, "seconds": plan.seconds })
             }
+            ["v1", "lease-keys"] => {
+                Query::parse(query, &[])?;
+                shapes::lease_keys(&self.lifecycle.leases.keys(self.lifecycle.clock.now()))
+            }
             ["v1", "alarms"] => {
                 let alarms = self.guard.alarms()?;
                 page(query, &alarms.iter().map(shapes::alarm).collect::<Vec<_>>(), "id")?
@@ -163,6 +167,12 @@ impl Admin {
             ["v1", "drift", "apply"] => {
                 let asked = read_json::<RepairBody>(request).await?;
                 self.repair(asked).await
+            }
+            ["v1", "lease-keys", "rotate"] => {
+                let reason = read_json::<ReasonBody>(request).await?.reason;
+                let reason = reason.map(|text| short("reason", text)).transpose()?;
+                let keys = self.lifecycle.rotate_lease_keys(reason).await?;
+                Ok(json_answer(StatusCode::OK, &shapes::lease_keys(&keys)))
             }
             ["v1", "jobs", name, "run"] => {
                 read_json::<NoBody>(request).await?;
@@ -476,10 +486,11 @@ fn wrong_method(segments: &[&str]) -> Problem {
         ["v1", "licenses" | "probes"] => Problem::method_not_allowed("GET, POST"),
         ["v1", "licenses" | "callbacks", _]
         | ["v1", "licenses", _, "events"]
-        | ["v1", "callbacks" | "events" | "jobs" | "summary" | "alarms" | "drift"]
+        | ["v1", "callbacks" | "events" | "jobs" | "summary" | "alarms" | "drift" | "lease-keys"]
         | ["v1", "drift", "plan"] => Problem::method_not_allowed("GET"),
         ["v1", "licenses", _, "activate" | "query" | "received" | "release"]
         | ["v1", "drift", "apply"]
+        | ["v1", "lease-keys", "rotate"]
         | ["v1", "jobs", _, "run"] => Problem::method_not_allowed("POST"),
         _ => Problem::no_such_path(),
     }

@@ -1,6 +1,6 @@
 //! Responses: JSON, and problem documents (RFC 9457) that say whose fault it was and what to do.
 
-use crate::lifecycle::LifecycleError;
+use crate::lifecycle::{LifecycleError, RotateError};
 use crate::store::StoreError;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -107,6 +107,19 @@ impl From<StoreError> for Problem {
         tracing::error!(%error, "a request could not be served");
         let detail = "the database could not do it now; the log says why. Nothing was changed";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "store", detail)
+    }
+}
+
+impl From<RotateError> for Problem {
+    fn from(error: RotateError) -> Self {
+        match error {
+            RotateError::Keys(error) => {
+                tracing::error!(%error, "the key for leases was not rotated");
+                let detail = "the new key could not be stored; the log says why. The old key goes on signing";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "store", detail)
+            }
+            RotateError::Store(error) => error.into(),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::domain::license::OrderId;
 use crate::domain::time::Timestamp;
 use crate::guard::Alarm;
-use crate::lifecycle::{CallReport, Drift, Entitlement};
+use crate::lifecycle::{CallReport, Drift, Entitlement, LeaseKeys};
 use crate::protocol::hex;
 use crate::schedule::JobStatus;
 use crate::store::{CallbackRow, EventRow, LicenseRow, ProbeRow};
@@ -83,8 +83,7 @@ pub(super) fn entitlement(code: &str, answer: &Entitlement) -> Value {
         "expires_at": time(license.and_then(|license| license.expiry).map(|expiry| expiry.at)),
         "days_left": answer.days_left,
         "checked_at": time(license.and_then(|license| license.marketplace_checked_at)),
-        // Signed leases are not issued yet; a deny will never have one.
-        "lease": Value::Null,
+        "lease": answer.lease.as_deref(),
     })
 }
 
@@ -116,6 +115,18 @@ pub(super) fn alarm(alarm: &Alarm) -> Value {
         "code": alarm.code,
         "text": alarm.text,
         "what_to_do": alarm.what_to_do,
+    })
+}
+
+pub(super) fn lease_keys(keys: &LeaseKeys) -> Value {
+    let retired = keys
+        .retired
+        .iter()
+        .map(|retired| json!({ "kid": retired.key.kid, "until": retired.until.to_string() }));
+    json!({
+        "kid": keys.kid,
+        "made_at": keys.made_at.to_string(),
+        "retired": retired.collect::<Vec<_>>(),
     })
 }
 

@@ -42,6 +42,7 @@ impl Software {
             ["healthz"] if get => return Ok(health::healthz()),
             ["readyz"] if get => return Ok(health::readyz(&self.lifecycle, &self.guard).await),
             ["metrics"] if get => return Ok(health::metrics(&self.lifecycle, &self.guard)),
+            [".well-known", "jwks.json"] if get => return Ok(self.jwks()),
             _ => {}
         }
         if let Some(token) = &self.token {
@@ -49,9 +50,9 @@ impl Software {
         }
         match segments.as_slice() {
             ["v1", "entitlements", code] if get => self.entitlement(code).await,
-            ["v1", "entitlements", _] | ["healthz" | "readyz" | "metrics"] => {
-                Err(Problem::method_not_allowed("GET"))
-            }
+            ["v1", "entitlements", _]
+            | ["healthz" | "readyz" | "metrics"]
+            | [".well-known", "jwks.json"] => Err(Problem::method_not_allowed("GET")),
             ["v1", "licenses"] if request.method() == Method::POST => {
                 let asked = read_json::<admin::RegistrationBody>(request).await?.check()?;
                 admin::register(&self.lifecycle, asked, Source::Software).await
@@ -59,6 +60,12 @@ impl Software {
             ["v1", "licenses"] => Err(Problem::method_not_allowed("POST")),
             _ => Err(Problem::no_such_path()),
         }
+    }
+
+    /// The keys that verify leases: no secret, so nobody needs a token.
+    fn jwks(&self) -> Answer {
+        let keys = self.lifecycle.leases.jwks(self.lifecycle.clock.now());
+        json_answer(StatusCode::OK, &keys)
     }
 
     async fn entitlement(&self, segment: &str) -> Result<Answer, Problem> {

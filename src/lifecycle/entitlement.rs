@@ -26,6 +26,8 @@ pub struct Entitlement {
     pub license: Option<License>,
     /// Whole days until the expiry.
     pub days_left: Option<i64>,
+    /// What the software may go on when we are away; `None` for every denial.
+    pub lease: Option<Arc<str>>,
 }
 
 impl Lifecycle {
@@ -50,9 +52,12 @@ impl Lifecycle {
     fn entitlement_now(&self, code: &Code) -> Result<Entitlement, StoreError> {
         let license = self.store.read(|snapshot| snapshot.license(code))?;
         let now = self.clock.now();
+        let reason = decide(license.as_ref(), now, &self.policy);
+        let known = license.as_ref();
         Ok(Entitlement {
-            reason: decide(license.as_ref(), now, &self.policy),
-            days_left: license.as_ref().and_then(|license| days_left(license, now)),
+            reason,
+            days_left: known.and_then(|license| days_left(license, now)),
+            lease: known.and_then(|license| self.leases.lease(license, reason, now, &self.policy)),
             license,
         })
     }

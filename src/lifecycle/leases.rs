@@ -3,12 +3,15 @@
 //! Invariants: the file is the owner's alone and is replaced whole or not at all; a retired key stays in
 //! the key set until the last lease it signed has ended.
 
+use super::Lifecycle;
 use crate::domain::entitlement::{Policy, Reason};
 use crate::domain::lease::{LONGEST_MS, claims};
 use crate::domain::license::{Code, License};
 use crate::domain::state::State;
 use crate::domain::time::{MINUTE_MS, Timestamp};
+use crate::domain::transition::{EventDraft, EventKind, Source};
 use crate::protocol::lease::{BadKey, PublicKey, SigningKey, jwks};
+use crate::store::StoreError;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -55,6 +58,17 @@ pub enum LeaseKeyError {
     /// No key could be made.
     #[error(transparent)]
     Key(#[from] BadKey),
+}
+
+/// Why the keys were not rotated, or the rotation not recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum RotateError {
+    /// The old key goes on signing.
+    #[error(transparent)]
+    Keys(#[from] LeaseKeyError),
+    /// The new key signs, but its event could not be stored.
+    #[error("the new key signs leases, but that could not be recorded: {0}")]
+    Store(#[from] StoreError),
 }
 
 /// The file's content.
@@ -132,6 +146,28 @@ struct Said {
     reason: Reason,
     state: State,
     expires_at: Option<Timestamp>,
+}
+
+impl Lifecycle {
+    /// Makes a new key for leases, ordered by an operator; an event says so.
+    ///
+    /// # Errors
+    /// [`RotateError`].
+    pub async fn rotate_lease_keys(
+        self: &Arc<Self>,
+        reason: Option<String>,
+    ) -> Result<LeaseKeys, RotateError> {
+        let (this, now) = (Arc::clone(self), self.clock.now());
+        let rotated = tokio::task::spawn_blocking(move || this.leases.rotate(now)).await;
+        let keys = rotated.map_err(|_| StoreError::WriterGone)??;
+        let before = keys.retired.first().map_or("", |retired| retired.key.kid.as_str());
+        let reason = reason.map_or_else(String::new, |reason| format!("; reason given: {reason}"));
+        let detail =
+            format!("leases are signed with the key {} instead of {before}{reason}", keys.kid);
+        let event = EventDraft::note(EventKind::Operator, detail);
+        self.store.write(move |tx| tx.append_event(now, None, Source::Operator, &event)).await?;
+        Ok(keys)
+    }
 }
 
 impl Leases {

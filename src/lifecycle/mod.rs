@@ -19,7 +19,7 @@ pub use callback::{Arrival, Reply};
 pub use calls::{CallOutcome, CallReport, Errand};
 pub use drift::{Drift, DriftPage};
 pub use entitlement::Entitlement;
-pub use leases::{LeaseKeyError, LeaseKeys, Leases, Retired};
+pub use leases::{LeaseKeyError, LeaseKeys, Leases, Retired, RotateError};
 pub use reconcile::Plan;
 pub use registration::{Registered, Registration};
 pub use upkeep::Retention;
@@ -65,6 +65,8 @@ pub struct Lifecycle {
     pub zone: Zone,
     /// What the merchant chose for the end of a code.
     pub policy: Policy,
+    /// Signs what the software is told.
+    pub leases: Leases,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Wakes the activation worker when calls are owed.
@@ -84,6 +86,7 @@ impl Lifecycle {
         clock: Clock,
         zone: Zone,
         policy: Policy,
+        leases: Leases,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
@@ -92,6 +95,7 @@ impl Lifecycle {
             clock,
             zone,
             policy,
+            leases,
             metrics,
             owed: Notify::new(),
             missed_calls: AtomicBool::new(false),

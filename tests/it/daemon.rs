@@ -8,6 +8,7 @@ mod domains;
 mod doubts;
 mod every_order;
 mod freezes;
+mod leases;
 mod lists;
 mod lives;
 mod logs;

@@ -347,6 +347,11 @@ async fn records(asker: &mut Asker<'_>) {
     };
     asker.until(Admin, "GET /v1/jobs", upkeep).await;
     asker.ok(Admin, "GET /v1/summary", none()).await;
+    let before = asker.ok(Admin, "GET /v1/lease-keys", none()).await;
+    let rotated = asker.ok(Admin, "POST /v1/lease-keys/rotate", json!({"reason": "due"})).await;
+    assert_eq!(rotated["retired"][0]["kid"], before["kid"]);
+    let set = asker.ok(Listener::Software, "GET /.well-known/jwks.json", none()).await;
+    assert_eq!(set["keys"].as_array().map(Vec::len), Some(2), "{set}");
     for path in ["/v1/licenses", "/v1/events", "/v1/probes"] {
         let first = asker.ok(Admin, &format!("GET {path}?limit=1"), none()).await;
         let cursor = first["next"].as_str().expect("there is more");
