@@ -2,17 +2,22 @@
 //!
 //! Invariant: what a call returns says whether the request may have been processed.
 
+use super::answer::ReadVerdict;
 use super::endpoint::{BadEndpoint, Endpoint};
 use super::flow::{Flow, Question};
 use super::health::{Api, Count};
-use super::wire::Wire;
+use super::wire::{Payload, Wire};
 use crate::clock::Clock;
-use crate::domain::license::Code;
+use crate::domain::license::{Code, OrderId};
+use crate::domain::order::Order;
 use crate::domain::slots::Zone;
 use crate::domain::time::Timestamp;
 use crate::domain::transition::{ActivationVerdict, QueryVerdict};
 use crate::protocol::aksk::Credentials;
-use crate::protocol::open_api::{activate_body, activation_verdict, query_body, query_verdict};
+use crate::protocol::open_api::{
+    Answer, Batch, activate_body, activation_verdict, batch_activation_verdict, batch_body,
+    batch_query_verdict, order_verdict, query_body, query_verdict,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -110,7 +115,10 @@ pub enum CallResult<V> {
 
 /// The marketplace's open API. Cheap to clone; all clones share queue, stop and counts.
 #[derive(Debug, Clone)]
-pub struct Client(Arc<Flow>);
+pub struct Client {
+    flow: Arc<Flow>,
+    zone: Zone,
+}
 
 impl Client {
     /// Builds a client; nothing is sent yet.
@@ -132,50 +140,88 @@ impl Client {
         let wire = Wire::new(&endpoints, credentials.clone(), settings.extra_ca_pem.as_deref())
             .map_err(BuildError::Tls)?;
         let interval = clock.real(interval);
-        let flow = Flow::new(wire, endpoints, interval, credentials, clock, settings.zone);
-        Ok(Self(Arc::new(flow)))
+        let flow = Flow::new(wire, endpoints, interval, credentials, clock);
+        Ok(Self { flow: Arc::new(flow), zone: settings.zone })
     }
 
     /// Activates a code (protocol.md 2.2).
     pub async fn activate(&self, code: &Code, effort: Effort) -> Call<ActivationVerdict> {
-        let read = |http, answer: &_, _: &Code, zone| activation_verdict(http, answer, zone);
-        let question = Question { api: Api::Activate, code, body: activate_body(code), read };
-        self.0.call(&question, effort).await
+        let read = |http, answer: &Answer| activation_verdict(http, answer, self.zone);
+        let codes = std::slice::from_ref(code);
+        self.about(Api::Activate, codes, activate_body(code), &read, effort).await
+    }
+
+    /// Activates up to [`crate::protocol::open_api::BATCH_MAX`] codes at once (protocol.md 2.3).
+    pub async fn activate_batch(&self, codes: &[Code], effort: Effort) -> Call<Batch<()>> {
+        let body = batch_body(codes);
+        self.about(Api::ActivateBatch, codes, body, &batch_activation_verdict, effort).await
     }
 
     /// Asks where a code stands (protocol.md 2.4).
     pub async fn query(&self, code: &Code, effort: Effort) -> Call<QueryVerdict> {
+        let read = |http, answer: &Answer| query_verdict(http, answer, code, self.zone);
+        let codes = std::slice::from_ref(code);
+        self.about(Api::Query, codes, query_body(code), &read, effort).await
+    }
+
+    /// Asks where up to [`crate::protocol::open_api::BATCH_MAX`] codes stand (protocol.md 2.5).
+    pub async fn query_batch(
+        &self,
+        codes: &[Code],
+        effort: Effort,
+    ) -> Call<Batch<Vec<(Code, QueryVerdict)>>> {
+        let read = |http, answer: &Answer| batch_query_verdict(http, answer, codes, self.zone);
+        self.about(Api::QueryBatch, codes, batch_body(codes), &read, effort).await
+    }
+
+    /// Asks what an order holds (protocol.md 2.7).
+    pub async fn order(&self, id: &OrderId, effort: Effort) -> Call<Order> {
+        let read = |http, answer: &Answer| order_verdict(http, answer, id);
+        let payload = Payload::Parameters(vec![("orderId", id.as_str().to_owned())]);
         let question =
-            Question { api: Api::Query, code, body: query_body(code), read: query_verdict };
-        self.0.call(&question, effort).await
+            Question { api: Api::Order, codes: &[], order: Some(id), payload, read: &read };
+        self.flow.call(&question, effort).await
+    }
+
+    /// One call about these codes, with a JSON body.
+    async fn about<V>(
+        &self,
+        api: Api,
+        codes: &[Code],
+        body: Vec<u8>,
+        read: ReadVerdict<'_, V>,
+        effort: Effort,
+    ) -> Call<V> {
+        let payload = Payload::Body(body);
+        self.flow.call(&Question { api, codes, order: None, payload, read }, effort).await
     }
 
     /// Until when nothing leaves, if the queue is stopped now.
     #[must_use]
     pub fn stopped_until(&self) -> Option<Timestamp> {
-        self.0.stopped_until()
+        self.flow.stopped_until()
     }
 
     /// Brings a stop back after a restart; a later one that is in force is not shortened.
     pub fn resume_stop(&self, until: Timestamp) {
-        self.0.gate.stop_until(until);
+        self.flow.gate.stop_until(until);
     }
 
     /// Whether the last request was answered by something that works; `None` before the first.
     #[must_use]
     pub fn reachable(&self) -> Option<bool> {
-        self.0.health.reachable()
+        self.flow.health.reachable()
     }
 
     /// Our clock minus the marketplace's in milliseconds, from the last answer's `Date`.
     #[must_use]
     pub fn clock_skew_ms(&self) -> Option<i64> {
-        self.0.health.skew_ms()
+        self.flow.health.skew_ms()
     }
 
     /// How many requests had which outcome, for metrics.
     #[must_use]
     pub fn counts(&self) -> Vec<Count> {
-        self.0.health.counts()
+        self.flow.health.counts()
     }
 }

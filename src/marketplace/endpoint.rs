@@ -3,6 +3,7 @@
 //! Invariant: an [`Endpoint`] is `https`, or plain `http` to a loopback literal that no name can redirect.
 
 use crate::domain::time::{MINUTE_MS, Timestamp};
+use crate::protocol::aksk::canonical_query;
 use reqwest::Url;
 use std::fmt;
 use std::net::IpAddr;
@@ -67,10 +68,13 @@ impl Endpoint {
         self.url.scheme() == "https"
     }
 
-    /// The URL of an interface; `path` begins with a slash and needs no encoding.
-    pub(super) fn at(&self, path: &str) -> Url {
+    /// The URL of an interface; `path` begins with a slash and needs no encoding, `query` is encoded.
+    pub(super) fn at(&self, path: &str, query: &[(&str, &str)]) -> Url {
         let mut url = self.url.clone();
         url.set_path(path);
+        if !query.is_empty() {
+            url.set_query(Some(&canonical_query(query)));
+        }
         url
     }
 }
@@ -159,7 +163,9 @@ mod tests {
     #[test]
     fn urls_are_built_from_the_base() {
         let endpoint = Endpoint::parse("http://127.0.0.1:9000").expect("an endpoint");
-        assert_eq!(endpoint.at("/a/b").as_str(), "http://127.0.0.1:9000/a/b");
+        assert_eq!(endpoint.at("/a/b", &[]).as_str(), "http://127.0.0.1:9000/a/b");
+        let url = endpoint.at("/a", &[("orderId", "CS&1 码")]);
+        assert_eq!(url.as_str(), "http://127.0.0.1:9000/a?orderId=CS%261%20%E7%A0%81");
     }
 
     #[test]

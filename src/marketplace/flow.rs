@@ -9,10 +9,9 @@ use super::endpoint::{Endpoint, Route};
 use super::gate::{Gate, Pass};
 use super::health::{Api, Health, skew_ms};
 use super::line::{Line, NoTurn};
-use super::wire::{Failure, Reply, Wire};
+use super::wire::{Failure, Payload, Reply, Wire};
 use crate::clock::Clock;
-use crate::domain::license::Code;
-use crate::domain::slots::Zone;
+use crate::domain::license::{Code, OrderId};
 use crate::domain::time::Timestamp;
 use crate::protocol::aksk::Credentials;
 use crate::telemetry::request_id;
@@ -34,7 +33,6 @@ pub(super) struct Flow {
     line: Line,
     pub(super) health: Health,
     clock: Clock,
-    zone: Zone,
     /// Only for its access key id, which no text of ours repeats.
     credentials: Credentials,
 }
@@ -42,9 +40,12 @@ pub(super) struct Flow {
 /// What is asked, in every try alike.
 pub(super) struct Question<'q, V> {
     pub(super) api: Api,
-    pub(super) code: &'q Code,
-    pub(super) body: Vec<u8>,
-    pub(super) read: ReadVerdict<V>,
+    /// The codes it is about: no other call is made about any of them meanwhile.
+    pub(super) codes: &'q [Code],
+    /// The order it is about.
+    pub(super) order: Option<&'q OrderId>,
+    pub(super) payload: Payload,
+    pub(super) read: ReadVerdict<'q, V>,
 }
 
 /// A try, and whether another one now could do better.
@@ -60,11 +61,10 @@ impl Flow {
         interval: Duration,
         credentials: Credentials,
         clock: Clock,
-        zone: Zone,
     ) -> Self {
         let (route, line) = (Route::new(endpoints), Line::new(interval));
         let (gate, health) = (Gate::open(), Health::default());
-        Self { wire, route, gate, line, health, clock, zone, credentials }
+        Self { wire, route, gate, line, health, clock, credentials }
     }
 
     pub(super) fn stopped_until(&self) -> Option<Timestamp> {
@@ -77,8 +77,8 @@ impl Flow {
             Effort::Once { deadline } => (1, deadline.min(TRY)),
         };
         let deadline = Instant::now() + limit;
-        let _turn = match self.line.code(question.code, deadline).await {
-            Ok(turn) => turn,
+        let _turns = match self.line.codes(question.codes, deadline).await {
+            Ok(turns) => turns,
             Err(no) => return self.unasked(no),
         };
         let mut last = self.try_once(question, deadline).await;
@@ -148,7 +148,7 @@ impl Flow {
         let asked_at = self.clock.now();
         let started = Instant::now();
         let path = question.api.path();
-        let sent = self.wire.post(endpoint, path, question.body.clone(), asked_at, budget).await;
+        let sent = self.wire.send(endpoint, path, &question.payload, asked_at, budget).await;
         let asked = match sent {
             Ok(reply) => self.answered(question, &reply, pass, asked_at),
             Err(failure) => failed(question.api, endpoint, failure, asked_at),
@@ -170,7 +170,7 @@ impl Flow {
         if let Some(date) = reply.date {
             self.health.saw_date(skew_ms(date, asked_at, now));
         }
-        let judged: Judged<V> = judge(reply, question.read, question.code, self.zone);
+        let judged: Judged<V> = judge(reply, question.read);
         if judged.is_welcome(reply.http) {
             pass.welcomed();
         }
@@ -273,11 +273,19 @@ fn failed<V>(api: Api, endpoint: &Endpoint, failure: Failure, asked_at: Timestam
 
 /// One line per request. Never a header, a query or a body beyond a bounded sample.
 fn log<V>(question: &Question<'_, V>, endpoint: &Endpoint, asked: &Asked<V>, took: Duration) {
+    // A batch is told by its size: its codes' own lines follow when their answers are applied.
+    let (code, codes) = match question.codes {
+        [] => (None, None),
+        [code] => (Some(code.as_str()), None),
+        codes => (None, Some(codes.len())),
+    };
     macro_rules! line {
         ($level:ident, $($why:tt)*) => {
             tracing::$level!(
                 api = question.api.as_str(),
-                license.code = %question.code,
+                license.code = code,
+                codes,
+                order.id = question.order.map(OrderId::as_str),
                 request.id = request_id(),
                 http = asked.call.http,
                 result_code = asked.call.error_code.as_deref(),

@@ -12,8 +12,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub enum Api {
     /// Activation of one code.
     Activate,
+    /// Activation of up to 100 codes.
+    ActivateBatch,
     /// Query of one code.
     Query,
+    /// Query of up to 100 codes.
+    QueryBatch,
+    /// Report of how codes are used.
+    Usage,
+    /// Query of an order.
+    Order,
 }
 
 impl Api {
@@ -22,23 +30,32 @@ impl Api {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Activate => "activate",
+            Self::ActivateBatch => "activate_batch",
             Self::Query => "query",
+            Self::QueryBatch => "query_batch",
+            Self::Usage => "usage",
+            Self::Order => "order",
         }
     }
 
     pub(super) const fn path(self) -> &'static str {
         match self {
             Self::Activate => open_api::ACTIVATE_V1,
+            Self::ActivateBatch => open_api::ACTIVATE_V2,
             Self::Query => open_api::QUERY_V1,
+            Self::QueryBatch => open_api::QUERY_V2,
+            Self::Usage => open_api::USAGE_V2,
+            Self::Order => open_api::ORDER_V1,
         }
     }
 
     /// Whether asking twice does no harm. An activation whose answer was lost may have been done, and a
-    /// second one would be refused as illegal: it is queried first (protocol.md 2.9).
+    /// second one would be refused as illegal: it is queried first (protocol.md 2.9). A report that was
+    /// taken would be counted twice.
     pub(super) const fn may_repeat_blindly(self) -> bool {
         match self {
-            Self::Activate => false,
-            Self::Query => true,
+            Self::Activate | Self::ActivateBatch | Self::Usage => false,
+            Self::Query | Self::QueryBatch | Self::Order => true,
         }
     }
 }
