@@ -1,4 +1,4 @@
--- The database of authcoded, as a fresh file gets it. Later steps are in src/store/schema.rs.
+-- The database of authcoded, as a fresh file gets it. What brings an older file here: src/store/schema.rs.
 -- All times are INTEGER milliseconds since 1970-01-01T00:00:00Z. All tables are STRICT.
 
 -- One row for each authorization code we know. Facts are separate and never merged.
