@@ -3,6 +3,7 @@
 //! Invariant: a configuration without errors here can be served, as far as the file can tell.
 
 use super::places::Places;
+use super::socket::group_id;
 use super::{Config, SecretFile};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::fmt;
@@ -72,6 +73,7 @@ impl Config {
         self.check_callback(&mut found);
         self.check_marketplace(&mut found);
         self.check_listeners(&mut found);
+        self.check_socket(&mut found);
         self.check_tokens(&mut found);
         self.check_numbers(&mut found);
         if self.data_dir.exists() && !self.data_dir.is_dir() {
@@ -217,6 +219,26 @@ impl Config {
                     );
                 }
             }
+        }
+    }
+
+    fn check_socket(&self, found: &mut Findings<'_>) {
+        let software = &self.software;
+        if software.socket_mode.is_open() {
+            found.warning(
+                "software.socket-mode",
+                &format!("{} lets every user of this machine ask", software.socket_mode),
+                "give 0660 and name the software's group in software.socket-group",
+            );
+        }
+        if let Some(group) = &software.socket_group
+            && group_id(group).is_none()
+        {
+            found.error(
+                "software.socket-group",
+                &format!("{group} is no group of this machine"),
+                "make it with `groupadd --system`, or give its number",
+            );
         }
     }
 

@@ -5,6 +5,7 @@
 pub mod entitlement;
 pub mod lease;
 pub mod license;
+pub mod next_step;
 pub mod order;
 pub mod outcome;
 pub mod slots;

@@ -1,7 +1,7 @@
 //! What operators call: everything there is to see, and the few orders there are to give.
 
 use super::access::{Token, check_host};
-use super::body::{Query, decode_segment, read_json};
+use super::body::{Query, decode_segment, preferred_wait, read_json};
 use super::problem::{Answer, Problem, json_answer};
 use super::{health, shapes};
 use crate::domain::license::{Code, OrderId};
@@ -18,6 +18,7 @@ use hyper::{Method, Request, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Items in a list unless the caller says otherwise.
 const LIMIT_DEFAULT: usize = 100;
@@ -89,7 +90,7 @@ impl Admin {
             ["v1", "licenses", code] => {
                 let code = code_of(code)?;
                 let row = self.lifecycle.store.read(|snapshot| snapshot.license_row(&code))?;
-                shapes::license(&row.ok_or_else(|| Problem::not_found("code"))?)
+                shapes::license(&row.ok_or_else(|| Problem::not_found("code"))?, self.now())
             }
             ["v1", "licenses", code, "events"] => {
                 let code = code_of(code)?;
@@ -119,7 +120,7 @@ impl Admin {
             }
             ["v1", "lease-keys"] => {
                 Query::parse(query, &[])?;
-                shapes::lease_keys(&self.lifecycle.leases.keys(self.lifecycle.clock.now()))
+                shapes::lease_keys(&self.lifecycle.leases.keys(self.now()))
             }
             ["v1", "alarms"] => {
                 let alarms = self.guard.alarms()?;
@@ -137,20 +138,21 @@ impl Admin {
     ) -> Result<Answer, Problem> {
         match segments {
             ["v1", "licenses"] => {
-                let asked = read_json::<RegistrationBody>(request).await?.check()?;
+                let wait = preferred_wait(request.headers());
+                let asked = read_json::<RegistrationBody>(request).await?.check(wait)?;
                 register(&self.lifecycle, asked, Source::Operator).await
             }
             ["v1", "licenses", code, "activate"] => {
                 let code = code_of(code)?;
                 read_json::<NoBody>(request).await?;
                 let report = self.lifecycle.activate(&code).await?;
-                Ok(json_answer(StatusCode::OK, &shapes::call_report(&report)))
+                Ok(json_answer(StatusCode::OK, &shapes::call_report(&report, self.now())))
             }
             ["v1", "licenses", code, "query"] => {
                 let code = code_of(code)?;
                 read_json::<NoBody>(request).await?;
                 let report = self.lifecycle.query(&code).await?;
-                Ok(json_answer(StatusCode::OK, &shapes::call_report(&report)))
+                Ok(json_answer(StatusCode::OK, &shapes::call_report(&report, self.now())))
             }
             ["v1", "licenses", code, "received"] => {
                 self.move_by_hand(code, request, Command::BuyerReceived).await
@@ -160,7 +162,7 @@ impl Admin {
             }
             ["v1", "probes"] => {
                 read_json::<NoBody>(request).await?;
-                let slot = format!("manual {}", self.lifecycle.clock.now());
+                let slot = format!("manual {}", self.now());
                 let row = self.guard.heartbeat(&slot).await?;
                 Ok(json_answer(StatusCode::OK, &shapes::probe(&row)))
             }
@@ -200,7 +202,11 @@ impl Admin {
         let reason = read_json::<ReasonBody>(request).await?.reason;
         let reason = reason.map(|text| short("reason", text)).transpose()?;
         let row = self.lifecycle.order(&code, command, reason).await?;
-        Ok(json_answer(StatusCode::OK, &shapes::license(&row)))
+        Ok(json_answer(StatusCode::OK, &shapes::license(&row, self.now())))
+    }
+
+    fn now(&self) -> Timestamp {
+        self.lifecycle.clock.now()
     }
 
     async fn licenses(&self, query: Option<&str>) -> Result<serde_json::Value, Problem> {
@@ -219,7 +225,9 @@ impl Admin {
         let more = rows.len() > limit;
         rows.truncate(limit);
         let next = rows.last().filter(|_| more).map(|row| row.license.code.as_str().to_owned());
-        Ok(shapes::list(&rows.iter().map(shapes::license).collect::<Vec<_>>(), next.as_deref()))
+        let now = self.now();
+        let items: Vec<_> = rows.iter().map(|row| shapes::license(row, now)).collect();
+        Ok(shapes::list(&items, next.as_deref()))
     }
 
     /// Asks about a page of codes, by default a small one, because each is a paced call.
@@ -256,7 +264,7 @@ impl Admin {
                     "code": code.as_str(),
                     "outcome": outcome.as_str(),
                     "why": null,
-                    "license": shapes::license(&row),
+                    "license": shapes::license(&row, self.now()),
                 }),
                 Err(LifecycleError::Store(error)) => return Err(error.into()),
                 Err(error @ (LifecycleError::UnknownCode | LifecycleError::Released)) => json!({
@@ -326,7 +334,7 @@ impl Admin {
     }
 
     fn summary(&self) -> Result<serde_json::Value, Problem> {
-        let now = self.lifecycle.clock.now();
+        let now = self.now();
         let (counts, waiting, probes) = self.lifecycle.store.read(|snapshot| {
             Ok((
                 snapshot.license_counts()?,
@@ -369,7 +377,7 @@ pub(super) struct RegistrationBody {
 
 impl RegistrationBody {
     /// Parses what it holds; the code is trimmed, because a person may have typed it.
-    pub(super) fn check(self) -> Result<Registration, Problem> {
+    pub(super) fn check(self, wait: Duration) -> Result<Registration, Problem> {
         let code = Code::parse(self.code.trim())
             .map_err(|error| Problem::bad_request(format!("code: {error}")))?;
         let order_id = self
@@ -384,11 +392,12 @@ impl RegistrationBody {
             order_id,
             product_id: self.product_id.map(|text| short("product_id", text)).transpose()?,
             note: self.note.map(|text| short("note", text)).transpose()?,
+            wait,
         })
     }
 }
 
-/// Registers a code; 201 when it is new.
+/// Registers a code, and says what happens next; 201 when it is new.
 pub(super) async fn register(
     lifecycle: &Lifecycle,
     asked: Registration,
@@ -396,7 +405,7 @@ pub(super) async fn register(
 ) -> Result<Answer, Problem> {
     let registered = lifecycle.register(asked, source).await?;
     let status = if registered.new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(json_answer(status, &shapes::license(&registered.license)))
+    Ok(json_answer(status, &shapes::license(&registered.license, lifecycle.clock.now())))
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,13 +1,15 @@
 //! What the licensed software calls: may this code run, and here is a code a buyer handed over.
 
 use super::access::Token;
-use super::body::{decode_segment, read_json};
+use super::allowance::Allowance;
+use super::body::{decode_segment, preferred_wait, read_json};
 use super::problem::{Answer, Problem, json_answer};
 use super::{admin, health, shapes};
 use crate::domain::license::Code;
 use crate::domain::transition::Source;
 use crate::guard::Guard;
 use crate::lifecycle::Lifecycle;
+use crate::telemetry::request_id;
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use std::sync::Arc;
@@ -18,13 +20,31 @@ pub struct Software {
     guard: Arc<Guard>,
     /// `None` on a socket, whose file mode says who may ask.
     token: Option<Token>,
+    /// Each new code costs calls to the marketplace.
+    new_codes: Arc<NewCodes>,
+}
+
+/// How many new codes the software may still register; one for all its listeners.
+pub struct NewCodes(Allowance);
+
+impl NewCodes {
+    /// So many in an hour, which may come at once.
+    #[must_use]
+    pub fn per_hour(number: u32) -> Self {
+        Self(Allowance::new(number, number))
+    }
 }
 
 impl Software {
     /// Answers those who know `token`.
     #[must_use]
-    pub fn new(lifecycle: Arc<Lifecycle>, guard: Arc<Guard>, token: Option<Token>) -> Self {
-        Self { lifecycle, guard, token }
+    pub fn new(
+        lifecycle: Arc<Lifecycle>,
+        guard: Arc<Guard>,
+        token: Option<Token>,
+        new_codes: Arc<NewCodes>,
+    ) -> Self {
+        Self { lifecycle, guard, token, new_codes }
     }
 
     /// Answers one request.
@@ -54,12 +74,29 @@ impl Software {
             | ["healthz" | "readyz" | "metrics"]
             | [".well-known", "jwks.json"] => Err(Problem::method_not_allowed("GET")),
             ["v1", "licenses"] if request.method() == Method::POST => {
-                let asked = read_json::<admin::RegistrationBody>(request).await?.check()?;
+                let wait = preferred_wait(request.headers());
+                let asked = read_json::<admin::RegistrationBody>(request).await?.check(wait)?;
+                self.may_register(&asked.code)?;
                 admin::register(&self.lifecycle, asked, Source::Software).await
             }
             ["v1", "licenses"] => Err(Problem::method_not_allowed("POST")),
             _ => Err(Problem::no_such_path()),
         }
+    }
+
+    /// Refuses a code that we do not hold when too many new ones have come: whoever guesses codes must not
+    /// wear out our welcome at the marketplace.
+    fn may_register(&self, code: &Code) -> Result<(), Problem> {
+        let known = self.lifecycle.store.read(|snapshot| snapshot.license(code))?.is_some();
+        if known || self.new_codes.0.take(self.lifecycle.clock.now()) {
+            return Ok(());
+        }
+        tracing::warn!(
+            license.code = code.as_str(),
+            request.id = request_id(),
+            "a new code was not registered: software.new-codes-per-hour is used up; is somebody guessing codes?"
+        );
+        Err(Problem::too_many())
     }
 
     /// The keys that verify leases: no secret, so nobody needs a token.

@@ -109,6 +109,16 @@ impl Lifecycle {
         self.report(code, outcome, error_code)
     }
 
+    /// Activates a code for somebody who waits so long for each call. What it came to is on the row.
+    pub(super) async fn activate_within(
+        &self,
+        code: &Code,
+        wait: Duration,
+    ) -> Result<(), LifecycleError> {
+        let effort = Effort::Once { deadline: wait };
+        self.try_activation(code, effort, true).await.map(drop)
+    }
+
     /// Asks the marketplace how a code stands, as ordered by an operator.
     ///
     /// # Errors

@@ -219,6 +219,80 @@ async fn the_software_registers_a_code_and_its_activation_starts() {
 }
 
 #[tokio::test]
+async fn the_answer_to_a_registration_says_what_happens_next() {
+    let market = Market::start().await;
+    let daemon = Daemon::start(&[market.http()]).await;
+    market.says(Api::Activate, "PL-WAITS", [error(200, "92020004")]);
+    market.says(Api::Activate, "PL-UNKNOWN", [error(200, "92020005")]);
+    market.says(Api::Activate, "PL-BAD", [error(200, "92020002")]);
+    market.says(Api::Activate, "PL-AWAY", [error(500, "92020001")]);
+    let post = async |code: &str| {
+        let request = daemon.request("POST", daemon.software_addr(), "/v1/licenses");
+        let request = request.bearer_auth(super::SOFTWARE_TOKEN).header("prefer", "wait=5");
+        let request = request.header("content-type", "application/json");
+        let answer = daemon.plain(request.body(json!({ "code": code }).to_string())).await;
+        assert!(matches!(answer.status, 200 | 201), "{}", answer.text);
+        answer.body
+    };
+    for (code, step, state) in [
+        ("PL-GOOD", "activated", "activated"),
+        ("PL-WAITS", "waiting_for_buyer", "issued"),
+        ("PL-UNKNOWN", "refused", "received"),
+        ("PL-BAD", "refused", "received"),
+        ("PL-AWAY", "in_progress", "received"),
+    ] {
+        let told = post(code).await;
+        assert_eq!(
+            (&told["next"]["step"], &told["state"]),
+            (&json!(step), &json!(state)),
+            "{told}"
+        );
+        for language in ["zh", "en"] {
+            let text = told["next"][language].as_str().expect("a text");
+            assert!(!text.is_empty() && !text.contains("9202"), "{text}");
+        }
+    }
+    assert_eq!(daemon.callback(&release("PL-GOOD", None)).await, "000000");
+    assert_eq!(post("PL-GOOD").await["next"]["step"], "refused");
+    // Once the marketplace is back, the activation that was left open goes on by itself.
+    market.says(Api::Activate, "PL-AWAY", [super::market::done(&date_in_days(90))]);
+    daemon.until_state("PL-AWAY", "activated").await;
+}
+
+#[tokio::test]
+async fn whoever_guesses_codes_costs_no_more_than_a_budget() {
+    let market = Market::start().await;
+    let setup = Setup {
+        endpoints: vec![market.http()],
+        software: "new-codes-per-hour = 3".to_owned(),
+        ..Setup::default()
+    };
+    let daemon = Daemon::with(setup).await;
+    let post = async |code: &str| {
+        let body = json!({"code": code, "activate": false});
+        daemon.software("POST", "/v1/licenses", &body).await
+    };
+    for n in 0..3 {
+        assert_eq!(post(&format!("PL{n}")).await.status, 201);
+    }
+    let refused = post("PL3").await;
+    refused.is_problem(429);
+    assert_eq!(refused.header("retry-after"), "60");
+    assert_eq!(post("PL0").await.status, 200, "a known code costs nothing");
+    let body = json!({"code": "PL3", "activate": false});
+    assert_eq!(daemon.admin("POST", "/v1/licenses", &body).await.status, 201, "an operator may");
+    // Questions about codes that nobody registered never reach the marketplace.
+    for n in 0..500 {
+        let path = format!("/v1/entitlements/GUESS{n}");
+        assert_eq!(
+            daemon.software("GET", &path, &Value::Null).await.body["reason"],
+            "unknown_code"
+        );
+    }
+    assert_eq!(market.count(), 0);
+}
+
+#[tokio::test]
 async fn what_cannot_be_a_code_is_told_apart_from_an_unknown_one() {
     let market = Market::start().await;
     let daemon = Daemon::start(&[market.http()]).await;
@@ -251,22 +325,25 @@ async fn a_socket_needs_no_token_and_its_mode_says_who_may_ask() {
     let market = Market::start().await;
     let setup = Setup {
         endpoints: vec![market.http()],
-        software: "socket = \"software.sock\"".to_owned(),
+        software: "socket = \"software.sock\"\nsocket-mode = \"0600\"".to_owned(),
         ..Setup::default()
     };
     let mut daemon = Daemon::with(setup).await;
-    for _ in 0..2 {
+    for run in 1..=2 {
         let path = daemon.folder().join("software.sock");
         let mode = std::os::unix::fs::PermissionsExt::mode(
             &path.metadata().expect("it is there").permissions(),
         );
-        assert_eq!(mode & 0o007, 0, "{mode:o}");
+        assert_eq!(mode & 0o777, 0o600, "{mode:o}");
         let mut stream = tokio::net::UnixStream::connect(&path).await.expect("a connection");
         let head = "GET /v1/entitlements/PL1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
         stream.write_all(head.as_bytes()).await.expect("sent");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("an answer");
         assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("unknown_code"), "{answer}");
+        let lines = daemon.lines();
+        let told = lines.iter().filter(|line| line["peer.uid"].is_u64() && line["level"] == "INFO");
+        assert_eq!(told.count(), run, "a user's first call of each run is told");
         // What a killed daemon leaves behind is no obstacle.
         daemon.kill();
         daemon.again().await;
