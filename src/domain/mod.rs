@@ -8,5 +8,6 @@ pub mod license;
 pub mod outcome;
 pub mod slots;
 pub mod state;
+pub mod sweep;
 pub mod time;
 pub mod transition;
