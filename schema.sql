@@ -107,7 +107,7 @@ CREATE INDEX outbox_due ON outbox (due_at);
 CREATE TABLE job_run (
     id       INTEGER PRIMARY KEY, -- counts up
     job      TEXT    NOT NULL,    -- heartbeat, activation, reconcile, usage, upkeep
-    slot     TEXT    NOT NULL,    -- the slot's name, or 'manual …' / 'start …'
+    slot     TEXT    NOT NULL,    -- the slot's name, or 'manual …', 'start …' or 'again …'
     due      INTEGER NOT NULL,    -- when it was due
     started  INTEGER NOT NULL,    -- our clock
     finished INTEGER,             -- NULL while running, or when the process died in it

@@ -10,5 +10,6 @@ pub mod order;
 pub mod outcome;
 pub mod slots;
 pub mod state;
+pub mod sweep;
 pub mod time;
 pub mod transition;

@@ -27,8 +27,6 @@ const BACKOFF_LAST_MS: i64 = 5 * MINUTE_MS;
 /// An activation that is owed while the code is frozen is looked at again after this time; a thaw does
 /// not wait for it.
 const BEHIND_A_FREEZE_MS: i64 = HOUR_MS;
-/// How long one try in the background may take.
-const BACKGROUND: Effort = Effort::Once { deadline: Duration::from_secs(10) };
 /// What the marketplace answers when all is well.
 const SUCCESS: &str = "92020000";
 /// Owed calls under way at once.
@@ -83,6 +81,15 @@ pub struct CallReport {
     pub error_code: Option<String>,
     /// The licence afterwards.
     pub license: LicenseRow,
+}
+
+/// What an answer about a code came to.
+pub(super) struct Heard {
+    pub(super) outcome: CallOutcome,
+    /// The marketplace's code, unless it was a success.
+    pub(super) error_code: Option<String>,
+    /// It told what we did not know.
+    pub(super) changed: bool,
 }
 
 /// What the first transaction of an activation found.
@@ -174,10 +181,10 @@ impl Lifecycle {
             under_way.spawn(async move {
                 let result = match owed.call {
                     store::Call::Activate => {
-                        this.try_activation(&owed.code, BACKGROUND, false).await
+                        this.try_activation(&owed.code, Effort::Background, false).await
                     }
                     store::Call::Query | store::Call::QueryAgain => {
-                        this.try_query(&owed.code, BACKGROUND, true).await
+                        this.try_query(&owed.code, Effort::Background, true).await
                     }
                 };
                 match result {
@@ -309,9 +316,26 @@ impl Lifecycle {
         effort: Effort,
         owe: bool,
     ) -> Result<(CallOutcome, Option<String>), LifecycleError> {
+        let call = self.ask(code, effort).await;
+        let heard = self.hear(code, call, owe).await?;
+        Ok((heard.outcome, heard.error_code))
+    }
+
+    /// Asks the marketplace how a code stands, and counts the call.
+    pub(super) async fn ask(&self, code: &Code, effort: Effort) -> Call<QueryVerdict> {
         let began = Instant::now();
         let call = self.marketplace.query(code, effort).await;
         self.note_call(Errand::Query, &call, began);
+        call
+    }
+
+    /// Lets the answer have its effect, decided from the row as it is now.
+    pub(super) async fn hear(
+        &self,
+        code: &Code,
+        call: Call<QueryVerdict>,
+        owe: bool,
+    ) -> Result<Heard, StoreError> {
         let (code, now, jitter, zone) = (code.clone(), self.clock.now(), jitter(), self.zone);
         let error_code = call.error_code.clone();
         let (outcome, told) = self
@@ -353,7 +377,8 @@ impl Lifecycle {
             })
             .await?;
         self.tell(&told);
-        Ok((outcome, unless_success(error_code, outcome)))
+        let error_code = unless_success(error_code, outcome);
+        Ok(Heard { outcome, error_code, changed: told.changes() })
     }
 
     /// Counts a call, which the client has logged, and keeps a stop of the queue over a restart.

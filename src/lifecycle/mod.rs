@@ -8,6 +8,7 @@ mod callback;
 mod calls;
 mod drift;
 mod entitlement;
+mod hearing;
 mod leases;
 mod orphans;
 mod perform;

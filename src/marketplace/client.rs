@@ -63,11 +63,19 @@ pub enum BuildError {
 pub enum Effort {
     /// Somebody waits: at most two tries within 10 s.
     Interactive,
-    /// One try within `deadline` (and 10 s at most), the queue before it included. The domains count as one.
+    /// Somebody waits: one try within `deadline` (and 10 s at most), the queue before it included. The
+    /// domains count as one.
     Once {
         /// Real time, not the clock's.
         deadline: Duration,
     },
+    /// Somebody waits, but not for long: one try within 10 s, if its turn comes within `turn`.
+    Brief {
+        /// Real time, not the clock's.
+        turn: Duration,
+    },
+    /// Nobody waits: one try within 10 s, when its turn comes. Those that somebody waits for go first.
+    Background,
 }
 
 /// How a call went.

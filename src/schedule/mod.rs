@@ -13,7 +13,8 @@ pub use ticks::{Ticks, TicksError};
 pub use worker::Workers;
 
 use crate::domain::slots::{Plan, TimeOfDay, Zone};
-use crate::domain::time::{HOUR_MS, MINUTE_MS};
+use crate::domain::sweep;
+use crate::domain::time::MINUTE_MS;
 
 /// A job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,7 +57,7 @@ impl Job {
         match self {
             Self::Heartbeat => Plan::Daily { zone, times: heartbeat.to_vec() },
             Self::Activation => Plan::Every(MINUTE_MS),
-            Self::Reconcile => Plan::Every(6 * HOUR_MS),
+            Self::Reconcile => Plan::Every(sweep::EVERY_MS),
             Self::Upkeep => Plan::Daily { zone, times: vec![TimeOfDay::UPKEEP] },
         }
     }

@@ -3,6 +3,7 @@
 use super::Job;
 use super::board::{Board, Entry};
 use crate::domain::slots::Slot;
+use crate::domain::sweep::EVERY_MS;
 use crate::domain::time::MINUTE_MS;
 use crate::domain::transition::{EventDraft, EventKind, Source};
 use crate::guard::Guard;
@@ -67,12 +68,15 @@ impl Workers {
         }
     }
 
-    /// Runs what is due: an order, a slot, or the run at start.
+    /// Runs what is due: an order, a run that is wanted again, a slot, or the run at start.
     async fn look(&self, entry: &Entry, starting: bool) -> Result<(), StoreError> {
         let clock = &self.lifecycle.clock;
         if entry.manual.swap(false, Ordering::AcqRel) {
             let due = clock.now();
             self.run(entry, &Slot { name: format!("manual {due}"), due }).await?;
+        }
+        if let Some(due) = entry.take_again(clock.now()) {
+            self.run(entry, &Slot { name: format!("again {due}"), due }).await?;
         }
         let due = entry.plan.latest(clock.now());
         let mut ran = false;
@@ -101,7 +105,7 @@ impl Workers {
             return Ok(false);
         };
         let began = std::time::Instant::now();
-        let (outcome, counts) = match self.perform(entry.job, &slot.name).await {
+        let (outcome, counts) = match self.perform(entry, &slot.name).await {
             Ok(counts) => ("ok", counts),
             Err(error) => ("failed", json!({ "error": error.to_string() })),
         };
@@ -129,8 +133,8 @@ impl Workers {
         Ok(true)
     }
 
-    async fn perform(&self, job: Job, slot: &str) -> Result<Value, StoreError> {
-        Ok(match job {
+    async fn perform(&self, entry: &Entry, slot: &str) -> Result<Value, StoreError> {
+        Ok(match entry.job {
             Job::Heartbeat => {
                 let probe = self.guard.heartbeat(slot).await?;
                 json!({ "probe": probe.id, "outcome": probe.outcome })
@@ -138,13 +142,12 @@ impl Workers {
             Job::Activation => {
                 let calls = self.lifecycle.settle_owed().await?;
                 let nonces = self.lifecycle.forget_nonces().await?;
-                self.lifecycle.mark_hearing().await?;
+                if self.lifecycle.mark_hearing().await? {
+                    self.board.again(Job::Reconcile, self.lifecycle.clock.now());
+                }
                 json!({ "calls": calls, "nonces_forgotten": nonces })
             }
-            Job::Reconcile => {
-                let sweep = self.lifecycle.reconcile().await?;
-                json!({ "seen": sweep.seen, "asked": sweep.asked, "failed": sweep.failed })
-            }
+            Job::Reconcile => self.sweep(entry).await?,
             Job::Upkeep => {
                 let swept = self.lifecycle.upkeep(self.retention).await?;
                 json!({ "callbacks": swept.callbacks, "probes": swept.probes, "jobs": swept.jobs })
@@ -152,13 +155,40 @@ impl Workers {
         })
     }
 
-    /// Waits for a poke; the activation worker also for the next call that is owed.
-    async fn wait(&self, entry: &Entry) {
-        if entry.job != Job::Activation {
-            return entry.poke.notified().await;
+    /// Sweeps until the next slot, which goes on where this one ends; one that a stop of the queue has
+    /// ended goes on when the queue opens.
+    async fn sweep(&self, entry: &Entry) -> Result<Value, StoreError> {
+        let now = self.lifecycle.clock.now();
+        let until = entry.plan.next(now).map_or(now.plus_ms(EVERY_MS), |slot| slot.due);
+        let sweep = self.lifecycle.reconcile(until).await?;
+        if let Some(opens) = sweep.stopped_until {
+            self.board.again(entry.job, opens);
         }
+        Ok(json!({
+            "seen": sweep.seen,
+            "asked": sweep.asked,
+            "failed": sweep.failed,
+            "repaired": sweep.repaired,
+            "left": sweep.left,
+        }))
+    }
+
+    /// Waits for a poke, or for when the job is wanted again; the activation worker also for the next
+    /// call that is owed.
+    async fn wait(&self, entry: &Entry) {
         let clock = &self.lifecycle.clock;
         let now = clock.now();
+        if entry.job != Job::Activation {
+            let Some(again) = entry.again_at() else {
+                return entry.poke.notified().await;
+            };
+            let pause = Duration::from_millis(again.ms_since(now).max(0).unsigned_abs());
+            tokio::select! {
+                () = entry.poke.notified() => {}
+                () = tokio::time::sleep(clock.real(pause)) => {}
+            }
+            return;
+        }
         let next = self.lifecycle.store.read(|snapshot| snapshot.next_call_due(now));
         let next = next.ok().flatten().map_or(MINUTE_MS, |at| at.ms_since(now)).clamp(1, MINUTE_MS);
         let pause = clock.real(Duration::from_millis(next.unsigned_abs()));
