@@ -2,12 +2,15 @@
 
 use super::Guard;
 use crate::domain::time::{DAY_MS, Timestamp};
+use crate::lifecycle::STRANGE;
 use crate::store::{EventFilter, StoreError};
 
 /// A contradiction is shown for this long.
 const CONTRADICTION_MS: i64 = DAY_MS;
 /// Contradictions shown at most.
 const CONTRADICTIONS: usize = 50;
+/// Something that no document told us of is shown for this long after it was first seen.
+const STRANGE_MS: i64 = 7 * DAY_MS;
 /// Skew of the clock that is told (hazards: alarm at 20 s, high at 45 s).
 const SKEW_WARN_MS: i64 = 20_000;
 const SKEW_HIGH_MS: i64 = 45_000;
@@ -51,6 +54,21 @@ pub struct Alarm {
     pub what_to_do: &'static str,
 }
 
+/// The alarm for something strange; its fact holds when it was first seen, and what it was.
+fn of_strange(id: String, told: &str, now: Timestamp) -> Option<Alarm> {
+    let (seen_at, text) = told.split_once(' ')?;
+    let since = Timestamp::from_ms(seen_at.parse().ok()?);
+    (now.ms_since(since) < STRANGE_MS).then(|| Alarm {
+        id,
+        kind: "strange_answer",
+        since,
+        severity: Severity::Warning,
+        code: None,
+        text: text.to_owned(),
+        what_to_do: "nothing was applied because of it; look whether the marketplace's documents have grown, and tell the maintainers of authcoded",
+    })
+}
+
 impl Guard {
     /// What is wrong now, the most urgent first.
     ///
@@ -66,10 +84,12 @@ impl Guard {
             limit: CONTRADICTIONS,
             ..Default::default()
         };
-        let (probe, orphans, contradictions) = self.lifecycle.store.read(|snapshot| {
+        let (probe, orphans, contradictions, strange) = self.lifecycle.store.read(|snapshot| {
             let probe = snapshot.probes(None, 1)?.into_iter().next();
-            Ok((probe, snapshot.orphan_count()?, snapshot.events(&filter)?))
+            let strange = snapshot.facts(STRANGE)?;
+            Ok((probe, snapshot.orphan_count()?, snapshot.events(&filter)?, strange))
         })?;
+        alarms.extend(strange.into_iter().filter_map(|(name, told)| of_strange(name, &told, now)));
         if let Some(probe) = probe.filter(|probe| probe.outcome == "failed") {
             alarms.push(Alarm {
                 id: "heartbeat".to_owned(),
@@ -117,6 +137,21 @@ impl Guard {
                 code: None,
                 text: format!("the marketplace refused our access key: no calls until {until}"),
                 what_to_do: "check the clock, then AK and SK in the console and their files; five more refusals lock the key",
+            });
+        }
+        let domains = self.lifecycle.marketplace.domains();
+        let resting: Vec<_> =
+            domains.iter().filter(|(_, rests)| rests.is_some()).map(|(name, _)| &**name).collect();
+        if !resting.is_empty() {
+            let all = resting.len() == domains.len();
+            alarms.push(Alarm {
+                id: "marketplace-away".to_owned(),
+                kind: "marketplace_away",
+                since: now,
+                severity: if all { Severity::High } else { Severity::Warning },
+                code: None,
+                text: format!("no usable answer of {} several times in a row", resting.join(", ")),
+                what_to_do: "codes run on from what is known; check DNS, firewall and the marketplace's announcements. It is tried again every minute",
             });
         }
         let skew_ms = self.clock_skew_ms().unwrap_or(0);

@@ -74,6 +74,12 @@ pub(super) fn metrics(lifecycle: &Arc<Lifecycle>, guard: &Guard) -> Answer {
     if let Some(reachable) = lifecycle.marketplace.reachable() {
         metrics.set_marketplace_reachable(reachable);
     }
+    for (endpoint, rests_until) in lifecycle.marketplace.domains() {
+        metrics.set_marketplace_domain(endpoint, rests_until.is_none());
+    }
+    for (kind, seen) in lifecycle.marketplace.strange_counts() {
+        metrics.set_marketplace_strange(kind.as_str(), i64::try_from(seen).unwrap_or(i64::MAX));
+    }
     if let Some(skew_ms) = guard.clock_skew_ms() {
         #[expect(clippy::cast_precision_loss, reason = "seconds of skew")]
         metrics.set_clock_skew(skew_ms as f64 / 1e3);

@@ -6,7 +6,7 @@
 use super::perform::{
     Performed, Told, append, perform, waits_behind_a_freeze, waits_for_activation,
 };
-use super::{Lifecycle, LifecycleError, STOPPED_UNTIL, orphans};
+use super::{Lifecycle, LifecycleError, STOPPED_UNTIL, STRANGE, orphans};
 use crate::domain::license::{Code, License};
 use crate::domain::state::State;
 use crate::domain::time::{HOUR_MS, MINUTE_MS, SECOND_MS, Timestamp};
@@ -15,6 +15,7 @@ use crate::domain::transition::{
     Source,
 };
 use crate::marketplace::{Call, CallResult, Effort};
+use crate::protocol::open_api::Strange;
 use crate::store::{self, LicenseRow, Owed, StoreError, Tx};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -157,7 +158,7 @@ impl Lifecycle {
         let mut made = 0;
         loop {
             let now = self.clock.now();
-            if self.marketplace.stopped_until().is_some_and(|until| until > now) {
+            if self.marketplace.closed_until().is_some_and(|until| until > now) {
                 return Ok(made);
             }
             let due = self.store.list(move |snapshot| snapshot.due_calls(now, PAGE)).await?;
@@ -381,7 +382,8 @@ impl Lifecycle {
         Ok(Heard { outcome, error_code, changed: told.changes() })
     }
 
-    /// Counts a call, which the client has logged, and keeps a stop of the queue over a restart.
+    /// Counts a call, which the client has logged, keeps a stop of the queue over a restart, and tells of what
+    /// no document told us of.
     pub(super) fn note_call<V>(&self, errand: Errand, call: &Call<V>, began: Instant) {
         let api = match errand {
             Errand::Activate => "activate",
@@ -401,6 +403,26 @@ impl Lifecycle {
             let until = until.as_ms().to_string();
             self.store.post(move |tx| tx.set_fact(STOPPED_UNTIL, &until));
         }
+        for strange in &call.strange {
+            self.keep_strange(api, strange);
+        }
+    }
+
+    /// Keeps something strange with its sample, once for ever, and says so.
+    fn keep_strange(&self, api: &str, strange: &Strange) {
+        let Strange { kind, name, sample } = strange;
+        let kind = kind.as_str();
+        tracing::warn!(api, kind, name, sample, "the marketplace sent what no document told us of");
+        let fact = format!("{STRANGE}{kind} {name}");
+        let detail = format!("the answer to {api} held an unknown {kind}: {name}, as in {sample}");
+        let now = self.clock.now();
+        self.store.post(move |tx| {
+            if tx.add_fact(&fact, &format!("{} {detail}", now.as_ms()))? {
+                let event = EventDraft::note(EventKind::Observed, detail);
+                tx.append_event(now, None, Source::Query, &event)?;
+            }
+            Ok(())
+        });
     }
 }
 

@@ -40,6 +40,9 @@ use tokio::sync::{Notify, watch};
 /// The fact that keeps a stop of the marketplace queue over a restart: milliseconds since the epoch.
 pub const STOPPED_UNTIL: &str = "marketplace_stopped_until";
 
+/// Facts of this name keep what the marketplace sent and no document told us of: when, and what.
+pub const STRANGE: &str = "strange ";
+
 /// Why an order to a code was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum LifecycleError {

@@ -5,14 +5,13 @@
 use super::answer::{Judged, Meaning, ReadVerdict, judge};
 use super::backoff;
 use super::client::{Call, CallResult, Effort};
-use super::endpoint::{Endpoint, Route};
+use super::endpoint::Endpoint;
 use super::gate::{Gate, Pass};
 use super::health::{Api, Health, skew_ms};
 use super::line::{Line, NoTurn, Rank};
+use super::route::Route;
 use super::wire::{Failure, Payload, Reply, Wire};
 use crate::clock::Clock;
-use crate::clock::Clock;
-use crate::domain::license::{Code, OrderId};
 use crate::domain::license::{Code, OrderId};
 use crate::domain::time::Timestamp;
 use crate::protocol::aksk::Credentials;
@@ -75,10 +74,24 @@ impl Flow {
         self.gate.stopped_until(self.clock.now())
     }
 
+    /// When something that nobody waits for may leave again, while it may not.
+    pub(super) fn closed_until(&self) -> Option<Timestamp> {
+        self.stopped_until().max(self.route.rests_until(self.clock.now()))
+    }
+
+    pub(super) fn domains(&self) -> Vec<(String, Option<Timestamp>)> {
+        self.route.domains(self.clock.now())
+    }
+
     pub(super) async fn call<V>(&self, question: &Question<'_, V>, effort: Effort) -> Call<V> {
         let limits = Limits::of(effort);
         let (rank, come) = (limits.rank, Instant::now());
         let (turn_by, deadline) = (come + limits.turn, come + limits.whole);
+        if rank == Rank::Background
+            && let Some(until) = self.route.rests_until(self.clock.now())
+        {
+            return self.stopped(until);
+        }
         let _admission = match self.line.admission(rank, turn_by).await {
             Ok(admission) => admission,
             Err(no) => return self.unasked(no),
@@ -140,6 +153,8 @@ impl Flow {
             let asked = self.ask(question, endpoint, pass, budget).await;
             if asked.call.http.is_some_and(|http| http < 500) {
                 self.route.worked(*index, self.clock.now());
+            } else {
+                self.route.failed(*index, self.clock.now());
             }
             let next = asked.next_endpoint;
             last = Some(match last {
@@ -213,18 +228,20 @@ impl Flow {
                 (CallResult::Unrecognised { sample }, false, false)
             }
         };
-        let call = Call { asked_at, http: Some(reply.http), error_code: judged.error_code, result };
+        let http = Some(reply.http);
+        let strange = self.health.new_among(judged.strange);
+        let call = Call { asked_at, http, error_code: judged.error_code, result, strange };
         Asked { call, word, refusal, next_endpoint, again }
     }
 
     fn stopped<V>(&self, until: Timestamp) -> Call<V> {
         let result = CallResult::Stopped { until };
-        Call { asked_at: self.clock.now(), http: None, error_code: None, result }
+        Call::unanswered(self.clock.now(), result)
     }
 
     fn unasked<V>(&self, no: NoTurn) -> Call<V> {
         let result = CallResult::Retry { ambiguous: false, why: no.to_string() };
-        Call { asked_at: self.clock.now(), http: None, error_code: None, result }
+        Call::unanswered(self.clock.now(), result)
     }
 
     /// The gateway's messages repeat the access key id; we show its last four characters.
@@ -284,8 +301,9 @@ impl<V> Asked<V> {
 }
 
 impl<V> Try<V> {
-    /// The later try counts, but a doubt that the earlier one left stays.
+    /// The later try counts, but a doubt that the earlier one left stays, and so does what was strange.
     fn then(self, mut later: Self) -> Self {
+        later.call.strange.splice(..0, self.call.strange);
         if let (CallResult::Retry { ambiguous: true, .. }, CallResult::Retry { ambiguous, .. }) =
             (&self.call.result, &mut later.call.result)
         {
@@ -313,7 +331,7 @@ fn failed<V>(api: Api, endpoint: &Endpoint, failure: Failure, asked_at: Timestam
         }
     };
     let result = CallResult::Retry { ambiguous, why };
-    let call = Call { asked_at, http: None, error_code: None, result };
+    let call = Call::unanswered(asked_at, result);
     Asked { call, word, refusal: None, next_endpoint: elsewhere, again: elsewhere }
 }
 

@@ -1,6 +1,7 @@
 //! The metrics registry: every name, label and bucket of `GET /metrics` stands here.
 //!
-//! Invariant: label values come from closed sets, never from a request, so the series are bounded.
+//! Invariant: label values come from closed sets or the configuration, never from a request, so the series
+//! are bounded.
 
 use crate::domain::state::State;
 use prometheus_client::encoding::text::encode;
@@ -46,6 +47,8 @@ pub struct Metrics {
     heartbeat_ok: Gauge,
     heartbeat_at: Seconds,
     marketplace_reachable: Gauge,
+    marketplace_domain_working: Family<[(&'static str, String); 1], Gauge>,
+    marketplace_strange: Family<[Label; 1], Gauge>,
     clock_skew: Seconds,
 }
 
@@ -122,6 +125,18 @@ impl Metrics {
                 "1 when the last call was answered",
                 Gauge::default(),
             ),
+            marketplace_domain_working: add(
+                &mut r,
+                "marketplace_domain_working",
+                "0 while a domain rests after failures in a row",
+                Family::default(),
+            ),
+            marketplace_strange: add(
+                &mut r,
+                "marketplace_strange_answers",
+                "Answers since the start that held what no document tells of",
+                Family::default(),
+            ),
             clock_skew: add(
                 &mut r,
                 "clock_skew_seconds",
@@ -197,6 +212,17 @@ impl Metrics {
     /// Whether the last call to the marketplace was answered at all.
     pub fn set_marketplace_reachable(&self, reachable: bool) {
         self.marketplace_reachable.set(i64::from(reachable));
+    }
+
+    /// Whether a domain of the configuration works, or rests after failures in a row.
+    pub fn set_marketplace_domain(&self, endpoint: String, working: bool) {
+        let labels = [("endpoint", endpoint)];
+        self.marketplace_domain_working.get_or_create(&labels).set(i64::from(working));
+    }
+
+    /// How many strange things of a kind were seen.
+    pub fn set_marketplace_strange(&self, kind: &'static str, seen: i64) {
+        self.marketplace_strange.get_or_create(&[("kind", kind)]).set(seen);
     }
 
     /// How many seconds our clock is ahead of the marketplace's; negative when it is behind.

@@ -19,6 +19,7 @@ mod raw_http;
 mod repeats;
 mod replies;
 mod software;
+mod strange;
 mod test_traffic;
 mod truth;
 mod unknown_codes;

@@ -113,6 +113,8 @@ fn it_lists_every_metric_and_no_other() {
     metrics.job("", "");
     metrics.http_request("", 200);
     metrics.set_licenses(State::Issued, 0);
+    metrics.set_marketplace_domain(String::new(), true);
+    metrics.set_marketplace_strange("", 0);
     let text = metrics.encode();
     let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let mut names: Vec<_> =
