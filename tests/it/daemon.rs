@@ -8,6 +8,7 @@ mod domains;
 mod doubts;
 mod every_order;
 mod freezes;
+mod imports;
 mod leases;
 mod lists;
 mod lives;
@@ -19,6 +20,7 @@ mod raw_http;
 mod repeats;
 mod replies;
 mod software;
+mod sweeps;
 mod test_traffic;
 mod truth;
 mod unknown_codes;
@@ -178,6 +180,8 @@ impl Daemon {
         let Setup { endpoints, access_keys, callback, marketplace, software, sections, .. } =
             &self.setup;
         let keys = if access_keys.is_empty() { &vec![ACCESS_KEY] } else { access_keys };
+        let pace = "requests-per-second";
+        let pace = if marketplace.contains(pace) { "" } else { "requests-per-second = 1000" };
         let named: Vec<_> = (0..keys.len()).map(|n| format!("access-key-{n}")).collect();
         let keys = named.iter().map(String::as_str).zip(keys.iter().copied());
         for (name, text) in keys.chain([
@@ -195,7 +199,7 @@ impl Daemon {
             "data-dir = \"data\"\n\
              [callback]\nlisten = \"127.0.0.1:0\"\naccess-key-files = {named:?}\n{callback}\n\
              [marketplace]\nendpoints = {endpoints:?}\nak-file = \"ak\"\nsk-file = \"sk\"\n\
-             requests-per-second = 1000\n{marketplace}\n\
+             {pace}\n{marketplace}\n\
              [admin]\nlisten = \"127.0.0.1:0\"\ntoken-file = \"admin-token\"\n\
              [software]\nlisten = \"127.0.0.1:0\"\ntoken-file = \"software-token\"\n{software}\n\
              [log]\nlevel = \"trace\"\n{sections}\n"
