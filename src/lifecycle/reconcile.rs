@@ -78,6 +78,7 @@ impl Round {
 
 /// What came of one code.
 enum Compared {
+    Meanwhile,
     Asked { failed: bool, repaired: bool },
     Stopped(Timestamp),
 }
@@ -164,10 +165,15 @@ impl Lifecycle {
         self.store.write(move |tx| tx.set_fact(round.mark(), code.as_str())).await
     }
 
-    /// Asks about one code, and lets the answer have its effect. A stop of the queue is no failure of
-    /// the code.
+    /// Asks about one code, unless that has been done since its page was read, and lets the answer have
+    /// its effect. A stop of the queue is no failure of the code.
     async fn compare(&self, code: &Code, asking: &Semaphore) -> Result<Compared, StoreError> {
         let turn = asking.acquire().await;
+        let license = self.store.read(|snapshot| snapshot.license(code))?;
+        let (now, deaf_until) = (self.clock.now(), self.deaf_until()?);
+        if !license.is_some_and(|license| is_due(&license, deaf_until, now)) {
+            return Ok(Compared::Meanwhile);
+        }
         let call = self.ask(code, Effort::Background).await;
         drop(turn);
         if let CallResult::Stopped { until } = call.result {
@@ -230,6 +236,7 @@ impl Hand {
 impl Sweep {
     fn count(&mut self, compared: &Compared) {
         match *compared {
+            Compared::Meanwhile => {}
             Compared::Asked { failed, repaired } => {
                 self.asked += 1;
                 self.failed += u64::from(failed);
@@ -270,6 +277,49 @@ impl Pages {
                 return Ok(None);
             }
             (self.turned, self.after) = (true, None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CODES: usize = 2 * PAGE + 200;
+
+    fn code(n: usize) -> String {
+        format!("PL{n:04}")
+    }
+
+    async fn around(store: &Store, begin: Option<String>) -> Vec<String> {
+        let (mut pages, mut codes) = (Pages::behind(begin), Vec::new());
+        while let Some(page) = pages.next(store).await.expect("a page") {
+            assert!(page.len() <= PAGE);
+            codes.extend(page.iter().map(|license| license.code.as_str().to_owned()));
+        }
+        codes
+    }
+
+    #[tokio::test]
+    async fn each_code_comes_once_beginning_behind_the_mark() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (store, _held) = Store::open(folder.path(), |_, _| {}).expect("a store");
+        assert!(around(&store, Some(code(1))).await.is_empty());
+        let fill = store.write(|tx| {
+            (0..CODES).try_for_each(|n| {
+                let code = Code::parse(&code(n)).expect("a code");
+                tx.save_license(&License::issued(code, Timestamp::from_ms(0)), None)
+            })
+        });
+        fill.await.expect("stored");
+        let all: Vec<String> = (0..CODES).map(code).collect();
+        assert_eq!(around(&store, None).await, all);
+        for n in [0, 1, PAGE - 1, PAGE, CODES / 2, CODES - 1] {
+            let (before, behind) = all.split_at(n + 1);
+            assert_eq!(around(&store, Some(code(n))).await, [behind, before].concat(), "{n}");
+        }
+        for gone in ["PL", "PLX"] {
+            assert_eq!(around(&store, Some(gone.to_owned())).await, all, "{gone}");
         }
     }
 }

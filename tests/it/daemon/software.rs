@@ -28,12 +28,13 @@ async fn told(daemon: &Daemon, code: &str, decision: &str, reason: &str, state: 
     told
 }
 
-/// Makes the last successful question so old.
-async fn last_asked(daemon: &mut Daemon, code: &str, ms_ago: i64) {
-    daemon.stop().await;
+/// Makes the last successful question so old, while it runs: the sweep of a start would ask again.
+async fn last_asked(daemon: &Daemon, code: &str, ms_ago: i64) {
     let at = now().plus_ms(-ms_ago).as_ms();
-    daemon.edit(&format!("UPDATE license SET marketplace_checked_at = {at}, ask_failed_at = NULL WHERE code = '{code}'"));
-    daemon.again().await;
+    let sql = format!(
+        "UPDATE license SET marketplace_checked_at = {at}, ask_failed_at = NULL WHERE code = '{code}'"
+    );
+    daemon.edit_under_way(&sql).await;
 }
 
 #[tokio::test]
@@ -78,7 +79,7 @@ async fn each_standing_of_a_code_has_its_answer() {
 #[tokio::test]
 async fn past_the_end_a_code_runs_on_until_the_end_is_confirmed_or_its_grace_is_used_up() {
     let market = Market::start().await;
-    let mut daemon = Daemon::start(&[market.http()]).await;
+    let daemon = Daemon::start(&[market.http()]).await;
     for (code, days) in [("PL1", -1), ("PL2", -1), ("PL3", -4)] {
         market.says(Api::Query, code, [alive(&date_in_days(days))]);
         daemon.activated(code).await;
@@ -91,7 +92,7 @@ async fn past_the_end_a_code_runs_on_until_the_end_is_confirmed_or_its_grace_is_
     // Now the marketplace is away.
     for code in ["PL2", "PL3"] {
         market.says(Api::Query, code, [error(500, "92020001")]);
-        last_asked(&mut daemon, code, 5 * DAY_MS).await;
+        last_asked(&daemon, code, 5 * DAY_MS).await;
     }
     told(&daemon, "PL2", "allow", "grace_offline", json!("activated")).await;
     told(&daemon, "PL3", "deny", "expired_unconfirmed", json!("activated")).await;
@@ -105,13 +106,13 @@ async fn a_denial_for_expiry_is_preceded_by_one_last_look() {
         sections: "[policy]\ngrace-hours = 1".to_owned(),
         ..Setup::default()
     };
-    let mut daemon = Daemon::with(setup).await;
+    let daemon = Daemon::with(setup).await;
     let end = date_in(-3 * HOUR_MS);
     for code in ["PL1", "PL2"] {
         market.says(Api::Query, code, [alive(&end)]);
         daemon.activated(code).await;
         // Asked before its end, and too short a while ago for the sweep at the start.
-        last_asked(&mut daemon, code, 5 * HOUR_MS).await;
+        last_asked(&daemon, code, 5 * HOUR_MS).await;
     }
     // A renewal that we were never told of.
     market.says(Api::Query, "PL1", [alive(&date_in_days(300))]);
@@ -152,11 +153,11 @@ async fn an_end_counts_from_the_later_of_its_two_readings() {
 #[tokio::test]
 async fn the_first_use_of_a_day_asks_once_for_all_who_ask() {
     let market = Market::start().await;
-    let mut daemon = Daemon::start(&[market.http()]).await;
+    let daemon = Daemon::start(&[market.http()]).await;
     daemon.activated("PL1").await;
     // Yesterday by Beijing's calendar, and too young for the sweep at the start.
     let today_ms = (now().as_ms() + 8 * HOUR_MS).rem_euclid(DAY_MS);
-    last_asked(&mut daemon, "PL1", today_ms + 1_000).await;
+    last_asked(&daemon, "PL1", today_ms + 1_000).await;
     let before = market.count_of(Api::Query, "PL1");
     let daemon = Arc::new(daemon);
     let callers: Vec<_> = (0..40)
@@ -178,10 +179,10 @@ async fn the_first_use_of_a_day_asks_once_for_all_who_ask() {
 #[tokio::test]
 async fn an_answer_waits_at_most_800_ms_for_the_marketplace() {
     let market = Market::start().await;
-    let mut daemon = Daemon::start(&[market.http()]).await;
+    let daemon = Daemon::start(&[market.http()]).await;
     daemon.activated("PL1").await;
     let today_ms = (now().as_ms() + 8 * HOUR_MS).rem_euclid(DAY_MS);
-    last_asked(&mut daemon, "PL1", today_ms + 1_000).await;
+    last_asked(&daemon, "PL1", today_ms + 1_000).await;
     market.trouble(Some(Say::Hang));
     let before = market.count_of(Api::Query, "PL1");
     let ask = async || {
