@@ -2,12 +2,12 @@
 # Runs every example against a daemon and a simulated marketplace, and feeds it leases that must hold and
 # leases that must not. A language that is not installed here is skipped, and the last lines say so.
 #
-#   examples/test.sh             fetches PyJWT and jose into a temporary folder, and changes nothing else
-#   examples/test.sh --install   as root on Debian: installs missing languages with apt-get before
+#   examples/test.sh [LANGUAGE…]             fetches PyJWT and jose into a temporary folder, changes nothing else
+#   examples/test.sh --install [LANGUAGE…]   as root on Debian: installs what is missing with apt-get before
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-languages=(python node java go c shell rust)
+readonly ALL=(python node java go c shell rust)
 # An example answers within 2 s; a machine may be slow.
 patience=(timeout 20)
 
@@ -28,11 +28,11 @@ clean_up() {
 }
 
 main() {
-    case ${1:-} in
-    --install) install_languages ;;
-    '') ;;
-    *) die "usage: examples/test.sh [--install]" ;;
-    esac
+    local install=no
+    if [[ ${1:-} == --install ]]; then install=yes && shift; fi
+    languages=("${@:-${ALL[@]}}")
+    check_names
+    [[ $install == no ]] || install_languages
     skip_without curl jq openssl base64
     find_programs
     build_examples
@@ -42,6 +42,7 @@ main() {
     each_in_turn while_the_daemon_answers
     freeze_a_code
     rotate_the_key
+    take_a_lease
     each_in_turn after_a_freeze_and_a_new_key
     with_a_wrong_token
     with_a_broken_daemon
@@ -60,6 +61,13 @@ die() {
     exit 1
 }
 
+check_names() {
+    local language
+    for language in "${languages[@]}"; do
+        [[ " ${ALL[*]} " == *" $language "* ]] || die "usage: examples/test.sh [--install] [LANGUAGE…]; one of: ${ALL[*]}"
+    done
+}
+
 skip_without() {
     local name
     for name; do
@@ -70,17 +78,27 @@ skip_without() {
     done
 }
 
+# Only what is missing: a language that came another way stays as it is.
 install_languages() {
-    apt-get update -q
-    apt-get install -y -q --no-install-recommends curl jq openssl python3-pip nodejs npm \
-        openjdk-17-jdk-headless golang-go gcc libc6-dev libcurl4-openssl-dev libssl-dev libjansson-dev
+    local command packages=()
+    local -A from=([curl]=curl [jq]=jq [openssl]=openssl [pip3]=python3-pip [node]=nodejs [npm]=npm
+        [javac]=openjdk-17-jdk-headless [go]=golang-go)
+    for command in "${!from[@]}"; do
+        command -v "$command" >/dev/null || packages+=("${from[$command]}")
+    done
+    c_has_its_headers || packages+=(gcc libc6-dev libcurl4-openssl-dev libssl-dev libjansson-dev)
+    ((${#packages[@]} == 0)) || { apt-get update -q && apt-get install -y -q --no-install-recommends "${packages[@]}"; }
+}
+
+c_has_its_headers() {
+    cc -E -o /dev/null -include curl/curl.h -include openssl/evp.h -include jansson.h -x c /dev/null 2>/dev/null
 }
 
 find_programs() {
     local folder
     folder=$(cargo metadata --format-version 1 --no-deps | jq -r .target_directory)/debug
     program=$folder/authcoded rust=$folder/examples/entitlement
-    [[ -x $program && -x $rust ]] || cargo build --bin authcoded --example entitlement
+    cargo build --quiet --bin authcoded --example entitlement
 }
 
 # What stands between this machine and an example; nothing if it can be built.
@@ -99,10 +117,7 @@ lacks() {
         ;;
     java) [[ $(javac -version 2>&1) =~ ^javac\ (1[7-9]|[2-9][0-9]) ]] || echo 'a JDK of version 17' ;;
     go) command -v go >/dev/null || echo 'go' ;;
-    c)
-        cc -E -o /dev/null -include curl/curl.h -include openssl/evp.h -include jansson.h -x c /dev/null 2>/dev/null ||
-            echo 'a C compiler, or the headers of libcurl, OpenSSL and Jansson'
-        ;;
+    c) c_has_its_headers || echo 'a C compiler, or the headers of libcurl, OpenSSL and Jansson' ;;
     shell) [[ $(openssl version) =~ ^OpenSSL\ [3-9] ]] || echo 'OpenSSL 3' ;;
     rust) ;;
     esac
@@ -122,15 +137,15 @@ build() {
         runs node node "$out/entitlement.mjs"
         ;;
     java)
-        javac -d "$out" examples/Entitlement.java
+        javac -d "$out" examples/Entitlement.java || return
         runs java java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -cp "$out" Entitlement
         ;;
     go)
-        GO111MODULE=off go build -o "$out/entitlement" examples/entitlement.go
+        GO111MODULE=off go build -o "$out/entitlement" examples/entitlement.go || return
         runs go "$out/entitlement"
         ;;
     c)
-        cc -std=c11 -O1 -Wall -Wextra -Werror -o "$out/entitlement" examples/entitlement.c -lcurl -lcrypto -ljansson
+        cc -std=c11 -O1 -Wall -Wextra -Werror -o "$out/entitlement" examples/entitlement.c -lcurl -lcrypto -ljansson || return
         runs c "$out/entitlement"
         ;;
     shell) runs shell bash "$PWD/examples/entitlement.sh" ;;
@@ -247,9 +262,13 @@ freeze_a_code() {
     wait_until "$ended is frozen" says "$ended" frozen
 }
 
-rotate_the_key() {
-    order /v1/lease-keys/rotate '{"reason":"a test"}'
-    new_kid=$(curl -q -sS --fail --max-time 10 --noproxy '*' "$url/.well-known/jwks.json" | jq -r '.keys[0].kid')
+rotate_the_key() { order /v1/lease-keys/rotate '{"reason":"a test"}'; }
+
+# A lease and the key set as the daemon gives them, for the checks that need no daemon.
+take_a_lease() {
+    local curl=(curl -q -sS --fail --max-time 10 --noproxy '*' --unix-socket "$scratch/software.sock")
+    "${curl[@]}" "http://localhost/v1/entitlements/$paid" | jq -jr .lease >"$scratch/leases/daemon"
+    "${curl[@]}" http://localhost/.well-known/jwks.json >"$scratch/daemon.json"
 }
 
 # --- Running an example ---------------------------------------------------------------------------------
@@ -312,7 +331,7 @@ after_a_freeze_and_a_new_key() {
     holds 'a denial takes the lease away' test ! -e "$scratch/state/$language-2/lease.jwt"
     check 'a lease of a new key' 0 'allow active' "$paid"
     holds 'it is kept' grep -q "\"$(kid_of "$scratch/state/$language/lease.jwt")\"" "$scratch/state/$language/jwks.json"
-    holds 'it is the new key' test "$(kid_of "$scratch/state/$language/lease.jwt")" = "$new_kid"
+    holds 'it is the new key' test "$(kid_of "$scratch/state/$language/lease.jwt")" = "$(kid_of "$scratch/leases/daemon")"
 }
 
 kid_of() { cut -d . -f 1 "$1" | from_base64url | jq -r .kid; }
@@ -324,7 +343,7 @@ with_a_wrong_token() {
     each_in_turn on_the_lease
 }
 
-# 503 to everything.
+# 503 to everything, with a body that is none of an answer's business.
 with_a_broken_daemon() {
     local why='a daemon that answers 503' url
     if ! command -v python3 >/dev/null; then
@@ -335,7 +354,11 @@ with_a_broken_daemon() {
 from http.server import BaseHTTPRequestHandler, HTTPServer
 class Broken(BaseHTTPRequestHandler):
     def do_GET(self):
-        self.send_error(503)
+        body = b"{\"decision\":\"deny\",\"reason\":\"released\"}"
+        self.send_response(503)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 server = HTTPServer(("127.0.0.1", 0), Broken)
 print(server.server_port)
 server.serve_forever()' >"$scratch/broken.port" 2>/dev/null &
@@ -391,7 +414,9 @@ forge_leases() {
     openssl genpkey -algorithm ed25519 -out "$theirs"
     now=$(date +%s)
     x=$(openssl pkey -in "$ours" -pubout -outform DER | tail -c 32 | base64url)
-    jq -nc --arg x "$x" '{keys: [{kty: "OKP", crv: "Ed25519", alg: "EdDSA", use: "sig", kid: "ours", x: $x}]}' >"$scratch/ours.json"
+    # Before ours stands a key of RFC 8037, so that the id matters.
+    jq -nc --arg x "$x" '{kty: "OKP", crv: "Ed25519", alg: "EdDSA", use: "sig"} |
+        {keys: [. + {kid: "first", x: "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}, . + {kid: "ours", x: $x}]}' >"$scratch/ours.json"
     local header='{"alg":"EdDSA","kid":"ours","typ":"JWT"}' claims
     claims=$(jq -nc --arg code "$paid" --argjson now "$now" '{iss: "authcoded", sub: $code, iat: ($now - 60),
         nbf: ($now - 60), exp: ($now + 3600), decision: "allow", reason: "active", state: "activated", expires_at: null}')
@@ -419,27 +444,26 @@ forge_leases() {
         base64url >>"$scratch/leases/$name"
     printf 'a.b.c' >"$scratch/leases/bad: three letters"
     printf '' >"$scratch/leases/bad: empty"
-    tamper "$scratch/state/${built[0]}/lease.jwt"
+    jq -c '.keys |= .[1:]' "$scratch/ours.json" >"$scratch/ours-alone.json"
+    tamper
 }
 
-# Leases of the daemon, changed by one who has no key.
+# The daemon's lease, changed by one who has no key.
 tamper() {
-    local lease header payload signature
-    lease=$(<"$1")
+    local lease header payload signature longer changed=A
+    lease=$(<"$scratch/leases/daemon")
     IFS=. read -r header payload signature <<<"$lease"
-    local longer changed=A
     longer=$(printf '%s' "$payload" | from_base64url | jq -c '.exp += 1' | tr -d '\n' | base64url)
     [[ ${signature:40:1} != A ]] || changed=B
-    printf '%s' "$lease" >"$scratch/leases/daemon"
     printf '%s' "$header.$longer.$signature" >"$scratch/leases/tampered: its claims"
     printf '%s' "$header.$payload.${signature:0:40}$changed${signature:41}" >"$scratch/leases/tampered: its signature"
     printf '%s' "$header.$payload.${signature:0:43}" >"$scratch/leases/tampered: half a signature"
     # A key set that gives another key the id of the daemon's.
-    jq -c --arg kid "$(kid_of "$1")" '.keys[0].kid = $kid' "$scratch/ours.json" >"$scratch/usurped.json"
+    jq -c --arg kid "$(kid_of "$scratch/leases/daemon")" '.keys[1].kid = $kid' "$scratch/ours.json" >"$scratch/usurped.json"
 }
 
 with_a_lease_at_hand() {
-    local leases=$scratch/leases keys=$scratch/state/$language/jwks.json lease
+    local leases=$scratch/leases keys=$scratch/daemon.json lease
     check 'a lease of the daemon' 0 'allow active' --check-lease "$leases/daemon" "$keys" "$paid"
     check 'for another code' 1 refused: --check-lease "$leases/daemon" "$keys" "$ended"
     check 'under the keys of another daemon' 1 refused: --check-lease "$leases/daemon" "$scratch/ours.json" "$paid"
@@ -451,6 +475,8 @@ with_a_lease_at_hand() {
     for lease in "$leases"/bad:*; do
         check "${lease##*/}" 1 refused: --check-lease "$lease" "$scratch/ours.json" "$paid"
     done
+    check 'it names no key, and there is only one' 1 refused: \
+        --check-lease "$leases/bad: it names no key" "$scratch/ours-alone.json" "$paid"
     # The same key and code while nobody answers: what differs is the time.
     mkdir "$scratch/state/$language-3"
     cp "$scratch/ours.json" "$scratch/state/$language-3/jwks.json"
