@@ -11,3 +11,4 @@ pub mod slots;
 pub mod state;
 pub mod time;
 pub mod transition;
+pub mod usage;
