@@ -13,6 +13,7 @@ mod orphans;
 mod perform;
 mod reconcile;
 mod registration;
+mod secret_file;
 mod upkeep;
 
 pub use callback::{Arrival, Reply};
@@ -22,6 +23,7 @@ pub use entitlement::Entitlement;
 pub use leases::{LeaseKeyError, LeaseKeys, Leases, Retired, RotateError};
 pub use reconcile::Plan;
 pub use registration::{Registered, Registration};
+pub use secret_file::SecretFileError;
 pub use upkeep::Retention;
 
 use crate::clock::Clock;
