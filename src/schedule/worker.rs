@@ -83,6 +83,10 @@ impl Workers {
             let due = clock.now();
             self.run(entry, &Slot { name: format!("start {due}"), due }).await?;
         }
+        if entry.job == Job::Usage && !ran {
+            // The same for a report that did not get through.
+            self.lifecycle.retry_usage().await?;
+        }
         if entry.job == Job::Activation && !ran {
             // Calls owed between two slots are made without a row: the events tell of them.
             self.lifecycle.settle_owed().await?;
@@ -145,26 +149,36 @@ impl Workers {
                 let sweep = self.lifecycle.reconcile().await?;
                 json!({ "seen": sweep.seen, "asked": sweep.asked, "failed": sweep.failed })
             }
+            Job::Usage => {
+                let flushed = self.lifecycle.flush_usage().await?;
+                json!({ "sent": flushed.sent, "failed": flushed.failed, "waiting": flushed.waiting })
+            }
             Job::Upkeep => {
                 let swept = self.lifecycle.upkeep(self.retention).await?;
-                json!({ "callbacks": swept.callbacks, "probes": swept.probes, "jobs": swept.jobs })
+                json!({
+                    "callbacks": swept.callbacks,
+                    "probes": swept.probes,
+                    "jobs": swept.jobs,
+                    "usage": swept.usage,
+                })
             }
         })
     }
 
-    /// Waits for a poke; the activation worker also for the next call that is owed.
+    /// Waits for a poke; those with calls that are owed also for the next of them.
     async fn wait(&self, entry: &Entry) {
-        if entry.job != Job::Activation {
-            return entry.poke.notified().await;
-        }
-        let clock = &self.lifecycle.clock;
+        let (clock, store) = (&self.lifecycle.clock, &self.lifecycle.store);
         let now = clock.now();
-        let next = self.lifecycle.store.read(|snapshot| snapshot.next_call_due(now));
+        let next = match entry.job {
+            Job::Activation => store.read(|snapshot| snapshot.next_call_due(now)),
+            Job::Usage => store.read(|snapshot| snapshot.next_usage_due(now)),
+            Job::Heartbeat | Job::Reconcile | Job::Upkeep => return entry.poke.notified().await,
+        };
         let next = next.ok().flatten().map_or(MINUTE_MS, |at| at.ms_since(now)).clamp(1, MINUTE_MS);
         let pause = clock.real(Duration::from_millis(next.unsigned_abs()));
         tokio::select! {
             () = entry.poke.notified() => {}
-            () = self.lifecycle.owed.notified() => {}
+            () = self.lifecycle.owed.notified(), if entry.job == Job::Activation => {}
             () = tokio::time::sleep(pause) => {}
         }
     }

@@ -112,6 +112,7 @@ fn it_lists_every_metric_and_no_other() {
     metrics.marketplace_call("", "", Duration::ZERO);
     metrics.job("", "");
     metrics.http_request("", 200);
+    metrics.usage("", 0);
     metrics.set_licenses(State::Issued, 0);
     let text = metrics.encode();
     let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
