@@ -218,6 +218,9 @@ pub struct Retention {
     /// Runs of jobs.
     #[serde(default = "defaults::half_a_year")]
     pub job_runs_days: u32,
+    /// Usage reports that were sent or given up; others are kept until they are.
+    #[serde(default = "defaults::a_month")]
+    pub usage_days: u32,
 }
 
 impl Default for Retention {
@@ -227,6 +230,7 @@ impl Default for Retention {
             test_callbacks_days: defaults::two_weeks(),
             probes_days: defaults::half_a_year(),
             job_runs_days: defaults::half_a_year(),
+            usage_days: defaults::a_month(),
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::http::{
     Admin, CallbackRoute, Limits, Listener, NewCodes, Serving, Software, Tls, Token,
 };
 use crate::http::{acceptor, serve};
-use crate::lifecycle::{Leases, Lifecycle, Retention, STOPPED_UNTIL};
+use crate::lifecycle::{ClientKey, Keys, Leases, Lifecycle, Retention, STOPPED_UNTIL};
 use crate::marketplace::{Client, Settings};
 use crate::protocol::aksk::Credentials;
 use crate::protocol::callback_auth::AccessKey;
@@ -97,15 +97,18 @@ impl Daemon {
         let extra_ca = read_extra_ca(&config)?;
         let marketplace = connect(&config, &secrets, extra_ca.clone(), &clock)?;
         restore_stop(&store, &marketplace)?;
-        let leases =
-            Leases::open(&config.data_dir, clock.now()).context("leases cannot be signed")?;
+        let keys = Keys {
+            leases: Leases::open(&config.data_dir, clock.now())
+                .context("leases cannot be signed")?,
+            clients: ClientKey::open(&config.data_dir).context("clients cannot be hidden")?,
+        };
         let lifecycle = Arc::new(Lifecycle::new(
             store.clone(),
             marketplace,
             clock.clone(),
             config.marketplace.expire_time_zone,
             config.policy.entitlement(),
-            leases,
+            keys,
             metrics,
         ));
         let bound = Bound::bind(&config).await?;
@@ -373,6 +376,7 @@ impl Parts<'_> {
                 test_callback_days: i64::from(self.config.retention.test_callbacks_days),
                 probe_days: i64::from(self.config.retention.probes_days),
                 job_days: i64::from(self.config.retention.job_runs_days),
+                usage_days: i64::from(self.config.retention.usage_days),
             },
         };
         workers.start(stop)

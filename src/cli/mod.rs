@@ -21,6 +21,7 @@ mod serve;
 mod simulate;
 mod status;
 mod token;
+mod usage;
 
 use crate::config::DEFAULT_PATH;
 use crate::telemetry::error_chain;
@@ -89,6 +90,9 @@ enum Command {
     /// Look at the keys that sign leases, and change them
     #[command(subcommand)]
     Lease(lease::Command),
+    /// Look at how codes are used, and whether the marketplace was told
+    #[command(subcommand)]
+    Usage(usage::Command),
     /// Read what happened, from the event table of the running daemon
     #[command(after_help = log::HELP)]
     Log(log::Args),
@@ -135,6 +139,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Job(command) => wait_for(job::run(Api::of(&config)?, command)),
         Command::Drift(args) => wait_for(drift::run(Api::of(&config)?, args)),
         Command::Lease(command) => wait_for(lease::run(Api::of(&config)?, command)),
+        Command::Usage(command) => wait_for(usage::run(Api::of(&config)?, command)),
         Command::Log(args) => wait_for(log::run(Api::of(&config)?, args)),
         Command::Codes(output) => codes::run(output),
         Command::Token(command) => token::run(&command),

@@ -278,6 +278,7 @@ impl Config {
             ("retention.test-callbacks-days", retention.test_callbacks_days == 0),
             ("retention.probes-days", retention.probes_days == 0),
             ("retention.job-runs-days", retention.job_runs_days == 0),
+            ("retention.usage-days", retention.usage_days == 0),
         ];
         for (key, is_zero) in at_least_one {
             if is_zero {

@@ -67,6 +67,10 @@ pub(super) const fn half_a_year() -> u32 {
     180
 }
 
+pub(super) const fn a_month() -> u32 {
+    30
+}
+
 pub(super) const fn two_weeks() -> u32 {
     14
 }

@@ -13,3 +13,4 @@ pub mod state;
 pub mod sweep;
 pub mod time;
 pub mod transition;
+pub mod usage;

@@ -1,9 +1,9 @@
 //! What is wrong now. Derived from what is stored and known, so that an alarm clears by itself.
 
 use super::Guard;
-use crate::domain::time::{DAY_MS, Timestamp};
+use crate::domain::time::{DAY_MS, HOUR_MS, Timestamp};
 use crate::lifecycle::STRANGE;
-use crate::store::{EventFilter, StoreError};
+use crate::store::{EventFilter, StoreError, UsageTrouble};
 
 /// A contradiction is shown for this long.
 const CONTRADICTION_MS: i64 = DAY_MS;
@@ -11,6 +11,10 @@ const CONTRADICTION_MS: i64 = DAY_MS;
 const CONTRADICTIONS: usize = 50;
 /// Something that no document told us of is shown for this long after it was first seen.
 const STRANGE_MS: i64 = 7 * DAY_MS;
+/// Usage that was given up is shown for this long.
+const USAGE_FAILED_MS: i64 = DAY_MS;
+/// A usage report that does not get through for this long is told.
+const USAGE_STUCK_MS: i64 = 2 * HOUR_MS;
 /// Skew of the clock that is told (hazards: alarm at 20 s, high at 45 s).
 const SKEW_WARN_MS: i64 = 20_000;
 const SKEW_HIGH_MS: i64 = 45_000;
@@ -84,11 +88,13 @@ impl Guard {
             limit: CONTRADICTIONS,
             ..Default::default()
         };
-        let (probe, orphans, contradictions, strange) = self.lifecycle.store.read(|snapshot| {
-            let probe = snapshot.probes(None, 1)?.into_iter().next();
-            let strange = snapshot.facts(STRANGE)?;
-            Ok((probe, snapshot.orphan_count()?, snapshot.events(&filter)?, strange))
-        })?;
+        let (probe, orphans, usage, contradictions, strange) =
+            self.lifecycle.store.read(|snapshot| {
+                let probe = snapshot.probes(None, 1)?.into_iter().next();
+                let usage = snapshot.usage_trouble(now.plus_ms(-USAGE_FAILED_MS))?;
+                let events = snapshot.events(&filter)?;
+                Ok((probe, snapshot.orphan_count()?, usage, events, snapshot.facts(STRANGE)?))
+            })?;
         alarms.extend(strange.into_iter().filter_map(|(name, told)| of_strange(name, &told, now)));
         if let Some(probe) = probe.filter(|probe| probe.outcome == "failed") {
             alarms.push(Alarm {
@@ -112,6 +118,7 @@ impl Guard {
                 what_to_do: "nothing while the marketplace is away; otherwise see `authcoded callback list`",
             });
         }
+        alarms.extend(of_usage(&usage, now));
         for event in contradictions {
             alarms.push(Alarm {
                 id: format!("contradiction-{}", event.id),
@@ -168,4 +175,36 @@ impl Guard {
             });
         }
     }
+}
+
+fn of_usage(trouble: &UsageTrouble, now: Timestamp) -> Vec<Alarm> {
+    let alarm = |kind: &'static str, since, text, what_to_do| Alarm {
+        id: kind.replace('_', "-"),
+        kind,
+        since,
+        severity: Severity::Warning,
+        code: None,
+        text,
+        what_to_do,
+    };
+    let mut alarms = Vec::new();
+    if trouble.failed > 0 {
+        let code = trouble.error_code.as_deref().unwrap_or("no code");
+        alarms.push(alarm(
+            "usage_failed",
+            now,
+            format!("{} entries of usage reports were given up ({code})", trouble.failed),
+            "see `authcoded usage list --state failed`, and the codes' history for why",
+        ));
+    }
+    let stuck = trouble.under_way_since.filter(|at| now.ms_since(*at) >= USAGE_STUCK_MS);
+    if let Some(since) = stuck {
+        alarms.push(alarm(
+            "usage_waiting",
+            since,
+            "a usage report does not get through; nothing of it is lost".to_owned(),
+            "see the log for `marketplace call` with the api `usage`; then `authcoded job run usage`",
+        ));
+    }
+    alarms
 }

@@ -12,7 +12,7 @@ use crate::domain::transition::{Command, Source};
 use crate::guard::Guard;
 use crate::lifecycle::{Lifecycle, LifecycleError, Registration};
 use crate::schedule::{Board, Manual};
-use crate::store::{CallbackFilter, EventFilter, LicenseFilter};
+use crate::store::{CallbackFilter, EventFilter, LicenseFilter, UsageFilter};
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use serde::Deserialize;
@@ -107,6 +107,7 @@ impl Admin {
             }
             ["v1", "events"] => self.events(query, None).await?,
             ["v1", "probes"] => self.probes(query).await?,
+            ["v1", "usage"] => self.usage(query).await?,
             ["v1", "jobs"] => {
                 let jobs = self.board.status(&self.lifecycle.store)?;
                 page(query, &jobs.iter().map(shapes::job).collect::<Vec<_>>(), "name")?
@@ -333,6 +334,22 @@ impl Admin {
         Ok(shapes::list(&rows.iter().map(shapes::probe).collect::<Vec<_>>(), next.as_deref()))
     }
 
+    async fn usage(&self, query: Option<&str>) -> Result<serde_json::Value, Problem> {
+        let query = Query::parse(query, &["code", "state", "limit", "cursor"])?;
+        let limit = limit(&query)?;
+        let filter = UsageFilter {
+            code: query.text("code"),
+            state: query.parsed("state", "failed, waiting or sent")?,
+            after: query.get("cursor").map(usage_cursor).transpose()?,
+            limit: limit + 1,
+        };
+        let mut rows = self.lifecycle.store.list(move |s| s.usage_days(&filter)).await?;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = rows.last().filter(|_| more).map(|row| format!("{} {}", row.day, row.code));
+        Ok(shapes::list(&rows.iter().map(shapes::usage).collect::<Vec<_>>(), next.as_deref()))
+    }
+
     fn summary(&self) -> Result<serde_json::Value, Problem> {
         let now = self.now();
         let (counts, waiting, probes) = self.lifecycle.store.read(|snapshot| {
@@ -460,6 +477,14 @@ fn state(query: &Query) -> Result<Option<State>, Problem> {
         .transpose()
 }
 
+/// Where a page of usage begins: the day and the code that the one before ended with.
+fn usage_cursor(text: &str) -> Result<(i64, String), Problem> {
+    let place = text.split_once(' ').and_then(|(day, code)| Some((day.parse().ok()?, code)));
+    place
+        .map(|(day, code)| (day, code.to_owned()))
+        .ok_or_else(|| Problem::bad_request("cursor must be a cursor from an earlier answer"))
+}
+
 /// A page of a list that is made whole each time; the text of `key` is an item's cursor, and an
 /// unknown cursor has nothing after it.
 fn page(
@@ -495,7 +520,11 @@ fn wrong_method(segments: &[&str]) -> Problem {
         ["v1", "licenses" | "probes"] => Problem::method_not_allowed("GET, POST"),
         ["v1", "licenses" | "callbacks", _]
         | ["v1", "licenses", _, "events"]
-        | ["v1", "callbacks" | "events" | "jobs" | "summary" | "alarms" | "drift" | "lease-keys"]
+        | [
+            "v1",
+            "callbacks" | "events" | "jobs" | "summary" | "alarms" | "drift" | "lease-keys"
+            | "usage",
+        ]
         | ["v1", "drift", "plan"] => Problem::method_not_allowed("GET"),
         ["v1", "licenses", _, "activate" | "query" | "received" | "release"]
         | ["v1", "drift", "apply"]

@@ -66,10 +66,11 @@ pub(super) fn metrics(lifecycle: &Arc<Lifecycle>, guard: &Guard) -> Answer {
             metrics.set_licenses(state, codes);
         }
         metrics.set_waiting_for_buyer(snapshot.waiting_for_buyer()?);
+        metrics.set_usage_waiting(snapshot.unsent_usage()?);
         Ok(())
     });
     if let Err(error) = read {
-        tracing::warn!(%error, "the gauges of codes could not be read");
+        tracing::warn!(%error, "the gauges of codes and usage could not be read");
     }
     if let Some(reachable) = lifecycle.marketplace.reachable() {
         metrics.set_marketplace_reachable(reachable);

@@ -2,12 +2,12 @@
 
 use crate::domain::license::OrderId;
 use crate::domain::next_step::next_step;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Timestamp, day_text};
 use crate::guard::Alarm;
 use crate::lifecycle::{CallReport, Drift, Entitlement, LeaseKeys};
 use crate::protocol::hex;
 use crate::schedule::JobStatus;
-use crate::store::{CallbackRow, EventRow, LicenseRow, ProbeRow};
+use crate::store::{CallbackRow, EventRow, LicenseRow, ProbeRow, UsageDay};
 use serde_json::{Value, json};
 
 fn time(at: Option<Timestamp>) -> Option<String> {
@@ -106,6 +106,20 @@ pub(super) fn probe(row: &ProbeRow) -> Value {
         "outcome": row.outcome,
         "steps": serde_json::from_str::<Value>(&row.steps).unwrap_or_else(|_| json!([])),
         "certificate_days": row.certificate_days,
+    })
+}
+
+pub(super) fn usage(day: &UsageDay) -> Value {
+    json!({
+        "code": day.code,
+        "day": day_text(day.day),
+        "clients": day.clients,
+        "active_num": day.active_num,
+        "state": day.state().as_str(),
+        "waiting": day.waiting,
+        "sent": day.sent,
+        "failed": day.failed,
+        "error_code": day.error_code,
     })
 }
 

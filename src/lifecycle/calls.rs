@@ -42,6 +42,8 @@ pub enum Errand {
     Activate,
     /// Query.
     Query,
+    /// Report usage.
+    Usage,
 }
 
 /// What a call came to, as the admin API tells it.
@@ -388,6 +390,7 @@ impl Lifecycle {
         let api = match errand {
             Errand::Activate => "activate",
             Errand::Query => "query",
+            Errand::Usage => "usage",
         };
         let outcome = match &call.result {
             CallResult::Verdict(_) => "answered",
@@ -596,7 +599,7 @@ fn put_off(tx: &mut Tx<'_>, owed: Owed, due: Due, now: Timestamp) -> Result<(), 
 }
 
 /// 5 s, doubling to 5 min, times 0.8 to 1.2 (`jitter` in 0..1), so that a crowd spreads.
-fn backoff_ms(attempts: u32, jitter: f64) -> i64 {
+pub(super) fn backoff_ms(attempts: u32, jitter: f64) -> i64 {
     let plain = BACKOFF_FIRST_MS.saturating_mul(1 << attempts.min(10)).min(BACKOFF_LAST_MS);
     #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "minutes")]
     let spread = (plain as f64 * (0.8 + 0.4 * jitter)) as i64;
@@ -604,7 +607,7 @@ fn backoff_ms(attempts: u32, jitter: f64) -> i64 {
 }
 
 /// A random number in 0..1.
-fn jitter() -> f64 {
+pub(super) fn jitter() -> f64 {
     use ring::rand::SecureRandom as _;
     let mut byte = [0u8; 1];
     match ring::rand::SystemRandom::new().fill(&mut byte) {

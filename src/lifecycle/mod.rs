@@ -6,6 +6,7 @@
 
 mod callback;
 mod calls;
+mod client_key;
 mod drift;
 mod entitlement;
 mod hearing;
@@ -14,16 +15,21 @@ mod orphans;
 mod perform;
 mod reconcile;
 mod registration;
+mod secret_file;
 mod upkeep;
+mod usage;
 
 pub use callback::{Arrival, Reply};
 pub use calls::{CallOutcome, CallReport, Errand};
+pub use client_key::{ClientKey, ClientKeyError};
 pub use drift::{Drift, DriftPage};
 pub use entitlement::Entitlement;
 pub use leases::{LeaseKeyError, LeaseKeys, Leases, Retired, RotateError};
 pub use reconcile::Plan;
 pub use registration::{Registered, Registration};
+pub use secret_file::SecretFileError;
 pub use upkeep::Retention;
+pub use usage::{Flushed, Reported};
 
 use crate::clock::Clock;
 use crate::domain::entitlement::Policy;
@@ -57,6 +63,14 @@ pub enum LifecycleError {
     Store(#[from] StoreError),
 }
 
+/// The keys of this installation's own making.
+pub struct Keys {
+    /// Signs what the software is told.
+    pub leases: Leases,
+    /// Hides the clients that the software reports.
+    pub clients: ClientKey,
+}
+
 /// What the sequences need. One for the whole process.
 pub struct Lifecycle {
     /// The database.
@@ -71,6 +85,8 @@ pub struct Lifecycle {
     pub policy: Policy,
     /// Signs what the software is told.
     pub leases: Leases,
+    /// Hides the clients that it reports.
+    clients: ClientKey,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Wakes the activation worker when calls are owed.
@@ -90,7 +106,7 @@ impl Lifecycle {
         clock: Clock,
         zone: Zone,
         policy: Policy,
-        leases: Leases,
+        keys: Keys,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
@@ -99,7 +115,8 @@ impl Lifecycle {
             clock,
             zone,
             policy,
-            leases,
+            leases: keys.leases,
+            clients: keys.clients,
             metrics,
             owed: Notify::new(),
             missed_calls: AtomicBool::new(false),

@@ -13,11 +13,12 @@ use crate::domain::order::Order;
 use crate::domain::slots::Zone;
 use crate::domain::time::Timestamp;
 use crate::domain::transition::{ActivationVerdict, QueryVerdict};
+use crate::domain::usage::Usage;
 use crate::protocol::aksk::Credentials;
 use crate::protocol::open_api::{
-    Answer, Batch, Strange, StrangeKind, activate_body, activation_verdict,
+    Answer, Batch, CheckFailure, Strange, StrangeKind, activate_body, activation_verdict,
     batch_activation_verdict, batch_body, batch_query_verdict, order_verdict, query_body,
-    query_verdict,
+    query_verdict, usage_verdict,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -193,6 +194,20 @@ impl Client {
     ) -> Call<Batch<Vec<(Code, QueryVerdict)>>> {
         let read = |http, answer: &Answer| batch_query_verdict(http, answer, codes, self.zone);
         self.about(Api::QueryBatch, codes, batch_body(codes), &read, effort).await
+    }
+
+    /// Reports how codes are used (protocol.md 2.6): `body` is what
+    /// [`crate::protocol::open_api::usage_body`] made of `report`, perhaps in an earlier life, because a
+    /// report whose answer was lost is sent again byte by byte.
+    pub async fn report_usage(
+        &self,
+        report: &[Usage],
+        body: Vec<u8>,
+        effort: Effort,
+    ) -> Call<Batch<Vec<CheckFailure>>> {
+        let read = |http, answer: &Answer| usage_verdict(http, answer, report);
+        let codes: Vec<Code> = report.iter().map(|usage| usage.code.clone()).collect();
+        self.about(Api::Usage, &codes, body, &read, effort).await
     }
 
     /// Asks what an order holds (protocol.md 2.7).

@@ -6,10 +6,12 @@
 mod batch;
 mod order;
 mod strange;
+mod usage;
 
 pub use batch::{BATCH_MAX, Batch, batch_activation_verdict, batch_body, batch_query_verdict};
 pub use order::order_verdict;
 pub use strange::{Strange, StrangeKind};
+pub use usage::{CheckFailure, USAGE_CODES_MAX, USAGE_ENTRIES_MAX, usage_body, usage_verdict};
 
 use crate::domain::license::{Code, Expiry, OrderId};
 use crate::domain::outcome::{Outcome, of_answer};

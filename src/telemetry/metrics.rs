@@ -39,6 +39,8 @@ pub struct Metrics {
     marketplace_duration: Histogram,
     jobs: Family<[Label; 2], Counter>,
     http_requests: Family<([Label; 1], Status), Counter>,
+    usage_entries: Family<[Label; 1], Counter>,
+    usage_waiting: Gauge,
     group_size: Histogram,
     commit_duration: Histogram,
     writer_queue: Gauge,
@@ -87,6 +89,18 @@ impl Metrics {
             ),
             jobs: add(&mut r, "jobs", "Runs of jobs", Family::default()),
             http_requests: add(&mut r, "http_requests", "Requests answered", Family::default()),
+            usage_entries: add(
+                &mut r,
+                "usage_entries",
+                "Entries of usage reports that ended",
+                Family::default(),
+            ),
+            usage_waiting: add(
+                &mut r,
+                "usage_waiting",
+                "Entries of usage reports that are not sent yet",
+                Gauge::default(),
+            ),
             group_size: add(
                 &mut r,
                 "commit_group_size",
@@ -182,6 +196,16 @@ impl Metrics {
         self.http_requests.get_or_create(&labels).inc();
     }
 
+    /// So many entries of usage reports were `sent` or `failed`.
+    pub fn usage(&self, outcome: &'static str, entries: usize) {
+        self.usage_entries.get_or_create(&[("outcome", outcome)]).inc_by(entries as u64);
+    }
+
+    /// How many entries of usage reports are not sent yet.
+    pub fn set_usage_waiting(&self, entries: i64) {
+        self.usage_waiting.set(entries);
+    }
+
     /// One commit made `jobs` jobs durable.
     pub fn commit(&self, jobs: u32, took: Duration) {
         self.group_size.observe(f64::from(jobs));
@@ -257,6 +281,8 @@ mod tests {
         metrics.marketplace_call("query", "done", Duration::from_millis(30));
         metrics.job("heartbeat", "ok");
         metrics.http_request("admin", 200);
+        metrics.usage("sent", 3);
+        metrics.set_usage_waiting(5);
         metrics.commit(7, Duration::from_millis(1));
         metrics.set_licenses(State::Frozen, 4);
         metrics.set_heartbeat(true, 1_763_700_000.0);
@@ -268,6 +294,8 @@ mod tests {
             r#"authcoded_marketplace_calls_total{api="query",outcome="done"} 1"#,
             r#"authcoded_jobs_total{job="heartbeat",outcome="ok"} 1"#,
             r#"authcoded_http_requests_total{listener="admin",status="200"} 1"#,
+            r#"authcoded_usage_entries_total{outcome="sent"} 3"#,
+            "authcoded_usage_waiting 5",
             r#"authcoded_commit_group_size_bucket{le="8.0"} 1"#,
             r#"authcoded_licenses{state="frozen"} 4"#,
             "authcoded_heartbeat_ok 1",

@@ -25,6 +25,8 @@ mod sweeps;
 mod test_traffic;
 mod truth;
 mod unknown_codes;
+mod usage;
+mod usage_storm;
 mod wire;
 
 use authcoded::clock::Clock;
@@ -166,8 +168,9 @@ impl Daemon {
         };
         daemon.write_files();
         daemon.run().await;
-        // The sweep at the start would ask about codes that the test registers at once.
-        for job in ["reconcile", "heartbeat"] {
+        // The sweep at the start would ask about codes that the test registers at once, and a flush would
+        // send what it reports.
+        for job in ["reconcile", "heartbeat", "usage"] {
             wait_until("the jobs of the start are over", async || {
                 daemon.lines().into_iter().find(|line| line["job"] == job)
             })

@@ -112,6 +112,7 @@ fn it_lists_every_metric_and_no_other() {
     metrics.marketplace_call("", "", Duration::ZERO);
     metrics.job("", "");
     metrics.http_request("", 200);
+    metrics.usage("", 0);
     metrics.set_licenses(State::Issued, 0);
     metrics.set_marketplace_domain(String::new(), true);
     metrics.set_marketplace_strange("", 0);
