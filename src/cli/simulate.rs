@@ -44,6 +44,9 @@ pub(super) struct Args {
     /// The key (Key值) that signs callbacks; made in the data folder if not given
     #[arg(long, value_name = "FILE")]
     access_key_file: Option<PathBuf>,
+    /// The key before the present one, for calls that are ordered to be signed with it (`old_key`)
+    #[arg(long, value_name = "FILE")]
+    old_access_key_file: Option<PathBuf>,
     /// The merchant's access key id; made in the data folder if not given
     #[arg(long, value_name = "FILE")]
     ak_file: Option<PathBuf>,
@@ -128,6 +131,7 @@ fn settings(args: &Args, files: &SecretFiles) -> anyhow::Result<Settings> {
     Ok(Settings {
         listen: args.listen,
         callback_url: args.callback_url.clone(),
+        old_access_key: args.old_access_key_file.as_deref().map(read_secret).transpose()?,
         speed: args.speed,
         seed: args.seed,
         dial_tests: !args.no_dial_tests,

@@ -21,6 +21,11 @@ use tokio::time::Instant;
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// However fast time runs, the network needs this long.
 const TIMEOUT_FLOOR: Duration = Duration::from_secs(2);
+/// How long a call is held back at most for a later one to overtake it: half the window in which its
+/// signature counts (protocol.md 5.1).
+const HELD_BACK: Duration = Duration::from_secs(30);
+/// How often is looked whether it was overtaken.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// The longest answer that is read.
 const ANSWER_MAX: usize = 64 << 10;
 /// The longest `resultMsg`, in characters.
@@ -59,7 +64,7 @@ async fn deliver(shared: Arc<Shared>, id: u64) {
             shared.change(|state| state.kept.calls.drop_call(id)).await;
             return;
         };
-        let attempts = attempt(&shared, &url, &message, &faults).await;
+        let attempts = attempt(&shared, id, &url, &message, &faults).await;
         if attempts.is_empty() {
             return;
         }
@@ -86,13 +91,20 @@ fn draw(state: &mut State, message: &Message) -> (Option<String>, Vec<Fault>) {
 }
 
 /// One attempt; with a duplicate on order, the doubled one comes first, and the last one counts.
-async fn attempt(shared: &Shared, url: &str, message: &Message, faults: &[Fault]) -> Vec<Attempt> {
+async fn attempt(
+    shared: &Shared,
+    id: u64,
+    url: &str,
+    message: &Message,
+    faults: &[Fault],
+) -> Vec<Attempt> {
     let mut manner = Manner::default();
     for fault in faults {
         match fault {
             Fault::Delay(ms) => tokio::time::sleep(Duration::from_millis(*ms)).await,
             Fault::BadSignature => manner.bad_signature = true,
-            Fault::WrongKey => manner.wrong_key = true,
+            Fault::WrongKey => manner.key = Key::Wrong,
+            Fault::OldKey => manner.key = Key::Old,
             Fault::Skew(seconds) => manner.skew_s = *seconds,
             Fault::WrongContentType => manner.content_type = "text/plain",
             Fault::Http(_)
@@ -112,23 +124,61 @@ async fn attempt(shared: &Shared, url: &str, message: &Message, faults: &[Fault]
             | Fault::BadDate
             | Fault::Duplicate
             | Fault::DuplicateResigned
+            | Fault::Reorder
             | Fault::Drop
             | Fault::WrongCertificate => {}
         }
     }
+    let sign_it = || sign(shared, url, &message.body, &manner);
+    let held_back = faults.contains(&Fault::Reorder).then(sign_it);
+    if held_back.is_some() {
+        be_overtaken(shared, id, message).await;
+    }
     // Bounds what is under way; it is signed only then, so that no wait makes it stale.
     let Ok(_permit) = shared.permits.acquire().await else { return Vec::new() };
-    let signed = sign(shared, url, &message.body, &manner);
+    let signed = held_back.unwrap_or_else(sign_it);
     let mut attempts = vec![post(shared, &signed).await];
     if faults.contains(&Fault::Duplicate) {
         attempts.push(post(shared, &signed).await);
     }
     if faults.contains(&Fault::DuplicateResigned) {
-        attempts.push(post(shared, &sign(shared, url, &message.body, &manner)).await);
+        attempts.push(post(shared, &sign_it()).await);
+    }
+    if faults.contains(&Fault::Cut) {
+        attempts.iter_mut().for_each(lose_answer);
     }
     // An earlier copy that went through must not end the delivery before its twin is recorded.
     attempts.sort_by_key(|attempt| attempt.error.is_none());
     attempts
+}
+
+/// Waits until a later call about the same code has been tried, as behind a slow line.
+async fn be_overtaken(shared: &Shared, id: u64, message: &Message) {
+    let overtaken = |state: &State| {
+        let mut later = state.kept.calls.newest_first().take_while(|call| call.id > id);
+        later.any(|call| call.message.license == message.license && !call.attempts.is_empty())
+    };
+    let patience = Instant::now() + shared.pace.limit(HELD_BACK, TIMEOUT_FLOOR);
+    while !shared.look(overtaken) && Instant::now() < patience {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// The merchant has answered, but the marketplace never gets to know.
+fn lose_answer(attempt: &mut Attempt) {
+    (attempt.status, attempt.result_code) = (None, None);
+    attempt.error = Some("no answer: the connection was cut, by a fault on order".to_owned());
+}
+
+/// Which key signs a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Key {
+    /// The one that is bound.
+    Present,
+    /// The one before it. Only where there is one.
+    Old,
+    /// One that was never bound.
+    Wrong,
 }
 
 /// How a call is signed and dressed, when not as it should be.
@@ -136,8 +186,8 @@ async fn attempt(shared: &Shared, url: &str, message: &Message, faults: &[Fault]
 pub(super) struct Manner {
     /// One digit of the signature is wrong.
     pub bad_signature: bool,
-    /// Signed with another key.
-    pub wrong_key: bool,
+    /// The key.
+    pub key: Key,
     /// The timestamp is so many seconds ahead.
     pub skew_s: i64,
     /// The nonce; a fresh one if none.
@@ -149,7 +199,7 @@ pub(super) struct Manner {
 impl Default for Manner {
     fn default() -> Self {
         let content_type = "application/json";
-        Self { bad_signature: false, wrong_key: false, skew_s: 0, nonce: None, content_type }
+        Self { bad_signature: false, key: Key::Present, skew_s: 0, nonce: None, content_type }
     }
 }
 
@@ -168,7 +218,11 @@ pub(super) fn sign(shared: &Shared, url: &str, body: &str, manner: &Manner) -> S
     let signed_at = at.plus_ms(manner.skew_s.saturating_mul(1_000));
     let nonce = manner.nonce.clone();
     let nonce = nonce.unwrap_or_else(|| shared.note(|state| state.kept.nonces.nonce()));
-    let key = if manner.wrong_key { &shared.wrong_key } else { &shared.access_key };
+    let key = match manner.key {
+        Key::Present => &shared.access_key,
+        Key::Old => shared.old_key.as_ref().unwrap_or(&shared.wrong_key),
+        Key::Wrong => &shared.wrong_key,
+    };
     let mut query = signed_query(key, body.as_bytes(), signed_at, &nonce);
     if manner.bad_signature {
         query = with_a_wrong_digit(&query);

@@ -63,6 +63,8 @@ pub struct Settings {
     pub callback_url: Option<String>,
     /// Signs the callbacks (Key值).
     pub access_key: SecretString,
+    /// The key before the present one; what is ordered to be signed with it, is.
+    pub old_access_key: Option<SecretString>,
     /// The merchant's access key id for the open API.
     pub ak: String,
     /// The merchant's secret key.
@@ -93,6 +95,7 @@ impl Settings {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             callback_url: None,
             access_key,
+            old_access_key: None,
             ak,
             sk,
             speed: 1,
@@ -177,6 +180,7 @@ impl Simulator {
         let parts = Parts {
             pace,
             access_key: AccessKey::new(settings.access_key),
+            old_key: settings.old_access_key.map(AccessKey::new),
             wrong_key: AccessKey::new("not-the-key-that-was-bound".into()),
             credentials: Credentials::new(settings.ak, settings.sk),
             client,

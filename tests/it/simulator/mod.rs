@@ -1,6 +1,7 @@
 //! The simulated marketplace, driven over HTTP only, as a merchant's server would meet it.
 
 mod calls;
+mod faults;
 mod merchant;
 mod open_api;
 
