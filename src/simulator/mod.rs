@@ -6,7 +6,8 @@
 //!
 //! Reading order: `code` and `market` (the truth about codes), `message`, `calls` and
 //! `callbacks` (what the merchant is told), `gateway`, `ask` and `open_api` (what the merchant
-//! asks), `faults` and `sabotage`, `dial_test`, `console`, `server`.
+//! asks), `faults` and `sabotage`, `dial_test`, `console`, `server`; then `scenario`, which plays stories
+//! on the console.
 
 mod answer;
 mod ask;
@@ -29,6 +30,7 @@ mod pace;
 mod page;
 mod random;
 mod sabotage;
+mod scenario;
 mod server;
 mod state;
 mod tls;
@@ -36,6 +38,7 @@ mod usage;
 mod view;
 
 pub use data_file::BadDataFile;
+pub use scenario::{BadScenario, Length, MerchantApi, Outcome, Played, Report, Scenario};
 pub use tls::CertificateFiles;
 
 use crate::clock::Clock;

@@ -2,6 +2,7 @@
 
 use super::merchant::Merchant;
 use super::{ACCESS_KEY, Market, settings};
+use authcoded::clock::Clock;
 use authcoded::protocol::callback_auth::AuthError;
 use authcoded::simulator::Settings;
 use reqwest::Method;
@@ -23,9 +24,11 @@ async fn a_reordered_call_is_signed_first_and_comes_last() {
     let market = Market::start(toward(&merchant)).await;
     let license = market.bought(json!({"received": true})).await;
     fault(&market, "reorder").await;
-    for act in ["freeze", "unfreeze"] {
-        market.act(&format!("codes/{license}/{act}"), json!({})).await;
-    }
+    let began = Clock::system().now();
+    market.act(&format!("codes/{license}/freeze"), json!({})).await;
+    // Timestamps have milliseconds, and these two must not share one.
+    market.until("codes", |_| Clock::system().now().ms_since(began) > 100).await;
+    market.act(&format!("codes/{license}/unfreeze"), json!({})).await;
     let (first, second) = (merchant.next().await, merchant.next().await);
     assert_eq!(
         (&first.body["status"], &second.body["status"]),
