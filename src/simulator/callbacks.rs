@@ -7,9 +7,8 @@ use super::calls::{Attempt, RETRY_EVERY};
 use super::faults::{Fault, On};
 use super::message::Message;
 use super::server::stopped;
+use super::signing::{Key, Manner, Signed, sign};
 use super::state::{Shared, State};
-use crate::domain::time::Timestamp;
-use crate::protocol::callback_auth::signed_query;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -170,81 +169,6 @@ fn lose_answer(attempt: &mut Attempt) {
     attempt.error = Some("no answer: the connection was cut, by a fault on order".to_owned());
 }
 
-/// Which key signs a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Key {
-    /// The one that is bound.
-    Present,
-    /// The one before it. Only where there is one.
-    Old,
-    /// One that was never bound.
-    Wrong,
-}
-
-/// How a call is signed and dressed, when not as it should be.
-#[derive(Debug, Clone)]
-pub(super) struct Manner {
-    /// One digit of the signature is wrong.
-    pub bad_signature: bool,
-    /// The key.
-    pub key: Key,
-    /// The timestamp is so many seconds ahead.
-    pub skew_s: i64,
-    /// The nonce; a fresh one if none.
-    pub nonce: Option<String>,
-    /// The content type.
-    pub content_type: &'static str,
-}
-
-impl Default for Manner {
-    fn default() -> Self {
-        let content_type = "application/json";
-        Self { bad_signature: false, key: Key::Present, skew_s: 0, nonce: None, content_type }
-    }
-}
-
-/// A call ready to be posted, any number of times.
-#[derive(Debug)]
-pub(super) struct Signed {
-    at: Timestamp,
-    url: String,
-    body: String,
-    content_type: &'static str,
-}
-
-/// Signs `body` for `url` with the time of now and a nonce.
-pub(super) fn sign(shared: &Shared, url: &str, body: &str, manner: &Manner) -> Signed {
-    let at = shared.pace.now();
-    let signed_at = at.plus_ms(manner.skew_s.saturating_mul(1_000));
-    let nonce = manner.nonce.clone();
-    let nonce = nonce.unwrap_or_else(|| shared.note(|state| state.kept.nonces.nonce()));
-    let key = match manner.key {
-        Key::Present => &shared.access_key,
-        Key::Old => shared.old_key.as_ref().unwrap_or(&shared.wrong_key),
-        Key::Wrong => &shared.wrong_key,
-    };
-    let mut query = signed_query(key, body.as_bytes(), signed_at, &nonce);
-    if manner.bad_signature {
-        query = with_a_wrong_digit(&query);
-    }
-    let joint = if url.contains('?') { '&' } else { '?' };
-    Signed {
-        at,
-        url: format!("{url}{joint}{query}"),
-        body: body.to_owned(),
-        content_type: manner.content_type,
-    }
-}
-
-fn with_a_wrong_digit(query: &str) -> String {
-    const NAME: &str = "signature=";
-    let digit = query.find(NAME).map_or(0, |at| at + NAME.len());
-    let wrong = if query[digit..].starts_with('0') { "1" } else { "0" };
-    let mut query = query.to_owned();
-    query.replace_range(digit..=digit, wrong);
-    query
-}
-
 /// Posts a call once and judges what comes back.
 pub(super) async fn post(shared: &Shared, signed: &Signed) -> Attempt {
     let started = Instant::now();
@@ -359,13 +283,5 @@ mod tests {
             let fault = fault(status, content_type, body).expect("a failure");
             assert!(fault.contains(word), "{fault}");
         }
-    }
-
-    #[test]
-    fn a_wrong_digit_is_one_digit() {
-        let query = "signature=0abc&timestamp=1&nonce=x";
-        assert_eq!(with_a_wrong_digit(query), "signature=1abc&timestamp=1&nonce=x");
-        let query = "timestamp=1&signature=fabc";
-        assert_eq!(with_a_wrong_digit(query), "timestamp=1&signature=0abc");
     }
 }

@@ -4,7 +4,7 @@
 //! act changes nothing and says why.
 
 use super::answer::Answer;
-use super::callbacks::{Key, Manner, post, sign};
+use super::callbacks::post;
 use super::calls::{Call, CallState};
 use super::code::Refused;
 use super::desk;
@@ -12,6 +12,7 @@ use super::dial_test::dial;
 use super::faults::{BadRule, RuleText};
 use super::gateway::LOCK;
 use super::server::Arrived;
+use super::signing::{Key, Manner, sign};
 use super::state::Shared;
 use super::{page, view};
 use serde::Deserialize;

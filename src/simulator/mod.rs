@@ -5,7 +5,7 @@
 //! everything that is left to chance comes from its seed.
 //!
 //! Reading order: `code` and `market` (the truth about codes), `message`, `calls` and
-//! `callbacks` (what the merchant is told), `gateway`, `ask` and `open_api` (what the merchant
+//! `callbacks` with `signing` (what the merchant is told), `gateway`, `ask` and `open_api` (what the merchant
 //! asks), `faults` and `sabotage`, `dial_test`, `console`, `server`; then `scenario`, which plays stories
 //! on the console.
 
@@ -32,6 +32,7 @@ mod random;
 mod sabotage;
 mod scenario;
 mod server;
+mod signing;
 mod state;
 mod tls;
 mod usage;

@@ -1,10 +1,11 @@
 //! What a story expects, held against what the console and the merchant show.
 //!
-//! Invariant: an expectation is decided as soon as nothing can change it any more, and at the latest
-//! after its `within`; however fast time runs, the merchant's machine gets [`REAL_FLOOR`].
+//! Invariant: looking changes nothing, at the marketplace or at the merchant.
 
 use super::length::Length;
+use super::look::{LOOK_EVERY, Look, until};
 use super::player::Player;
+use super::reply::{Reply, SUCCESS, failed};
 use super::report::End;
 use super::step::{Expect, License};
 use crate::simulator::ask::Endpoint;
@@ -15,28 +16,12 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// However fast time runs, an expectation is given so much real time to come true.
-const REAL_FLOOR: Duration = Duration::from_secs(10);
-/// How often is looked, in real time.
-const LOOK_EVERY: Duration = Duration::from_millis(15);
 /// The marketplace waits so long for a reply (protocol.md 4.1).
 const REPLY: Duration = Duration::from_secs(20);
 /// How long anything else may take if a story does not say.
 const USUAL: Duration = Duration::from_secs(30);
 /// How long the rounds of attempts last until a call has failed (protocol.md 4.5).
 const GIVEN_UP: Duration = Duration::from_hours(3);
-/// The rule of every call.
-const SUCCESS: &str = "000000";
-
-/// What one look showed.
-enum Look {
-    /// As expected.
-    Met,
-    /// Not so, but it may become so. This is seen.
-    NotYet(String),
-    /// Not so, and it cannot become so.
-    Never(String),
-}
 
 /// Holds one expectation against what there is.
 pub(super) async fn check(player: &Player<'_>, expect: &Expect) -> End {
@@ -95,102 +80,6 @@ pub(super) async fn check(player: &Player<'_>, expect: &Expect) -> End {
         }
     };
     checked.unwrap_or_else(End::Refused)
-}
-
-/// Looks until it is as expected, or it cannot become so, or the time is over.
-async fn until(
-    player: &Player<'_>,
-    within: Option<Length>,
-    usual: Duration,
-    expected: String,
-    look: impl AsyncFn() -> Result<Look, String>,
-) -> Result<End, String> {
-    let within = within.map_or(usual, |length| length.0);
-    let end = Instant::now() + player.shared.pace.limit(within, REAL_FLOOR);
-    loop {
-        // The time is read first, so that the last look comes after the end.
-        let over = Instant::now() >= end;
-        match look().await? {
-            Look::Met => return Ok(End::Ok(None)),
-            Look::Never(got) => return Ok(End::Missed { expected, got }),
-            Look::NotYet(got) if over => return Ok(End::Missed { expected, got }),
-            Look::NotYet(_) => tokio::time::sleep(LOOK_EVERY).await,
-        }
-    }
-}
-
-struct Reply<'a> {
-    result: &'a str,
-    http: Option<u16>,
-    activity: Option<&'a str>,
-    attempt: usize,
-}
-
-impl std::fmt::Display for Reply<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} to attempt {}", self.result, self.attempt)?;
-        self.activity.map_or(Ok(()), |activity| write!(f, " of {activity}"))?;
-        self.http.map_or(Ok(()), |http| write!(f, ", HTTP {http}"))
-    }
-}
-
-impl Reply<'_> {
-    fn look(&self, calls: &[Value]) -> Look {
-        let about = |call: &&Value| self.activity.is_none_or(|wanted| call["activity"] == wanted);
-        let calls: Vec<&Value> = calls.iter().filter(about).collect();
-        if calls.is_empty() {
-            return Look::NotYet("the marketplace has not called".to_owned());
-        }
-        let looks = calls.into_iter().map(|call| self.look_at(call));
-        looks.reduce(worse).unwrap_or(Look::Met)
-    }
-
-    fn look_at(&self, call: &Value) -> Look {
-        let activity = call["activity"].as_str().unwrap_or_default();
-        let Some(attempt) = call["attempts"].get(self.attempt - 1) else {
-            let (state, made) = (call["state"].as_str().unwrap_or("sent"), attempts(call));
-            let got = format!("{activity}: {made} attempts, {state}");
-            return if state == "pending" { Look::NotYet(got) } else { Look::Never(got) };
-        };
-        let error = attempt["error"].as_str();
-        let result = attempt["result_code"].as_str();
-        let as_wanted =
-            if self.result == SUCCESS { error.is_none() } else { result == Some(self.result) };
-        if as_wanted && self.http.is_none_or(|http| attempt["status"] == http) {
-            return Look::Met;
-        }
-        let status = attempt["status"].as_u64().map_or(String::new(), |s| format!(", HTTP {s}"));
-        let why = error.or(result).unwrap_or("nothing");
-        Look::Never(format!("{activity}: {why}{status}"))
-    }
-}
-
-/// Of two looks the one that is further from what is expected.
-fn worse(one: Look, other: Look) -> Look {
-    match (one, other) {
-        (never @ Look::Never(_), _) | (_, never @ Look::Never(_)) => never,
-        (not_yet @ Look::NotYet(_), _) | (_, not_yet @ Look::NotYet(_)) => not_yet,
-        (Look::Met, Look::Met) => Look::Met,
-    }
-}
-
-fn failed(calls: &[Value], wanted: Option<usize>) -> Look {
-    let look = |call: &Value| {
-        let (state, made) = (call["state"].as_str().unwrap_or("sent"), attempts(call));
-        let got =
-            format!("{}: {state} after {made} attempts", call["activity"].as_str().unwrap_or("?"));
-        match state {
-            "failed" if wanted.is_none_or(|wanted| wanted == made) => Look::Met,
-            "pending" => Look::NotYet(got),
-            _ => Look::Never(got),
-        }
-    };
-    let looks = calls.iter().map(look).reduce(worse);
-    looks.unwrap_or_else(|| Look::NotYet("the marketplace has not called".to_owned()))
-}
-
-fn attempts(call: &Value) -> usize {
-    call["attempts"].as_array().map_or(0, Vec::len)
 }
 
 fn asked(requests: &[Value], interface: On, license: &str, answer: Option<&str>) -> Look {
@@ -310,38 +199,6 @@ fn dialled(tests: &Value, half_days: usize, passed: bool) -> Look {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn attempt(result: &str, error: Option<&str>) -> Value {
-        json!({"status": 200, "result_code": result, "error": error})
-    }
-
-    fn wanted(result: &str, attempt: usize) -> Reply<'_> {
-        Reply { result, http: None, activity: None, attempt }
-    }
-
-    #[test]
-    fn a_success_is_the_first_answer_and_the_whole_rule() {
-        let good =
-            json!({"activity": "x", "attempts": [attempt("000000", None)], "state": "delivered"});
-        assert!(matches!(wanted("000000", 1).look(std::slice::from_ref(&good)), Look::Met));
-        assert!(matches!(wanted("000000", 2).look(std::slice::from_ref(&good)), Look::Never(_)));
-        let wrong_type = attempt("000000", Some("content type text/html"));
-        let late = json!({"activity": "x", "attempts": [wrong_type], "state": "pending"});
-        let look = wanted("000000", 1).look(&[good, late.clone()]);
-        assert!(matches!(look, Look::Never(got) if got.contains("text/html")));
-        assert!(matches!(wanted("000000", 2).look(&[late]), Look::NotYet(_)));
-        assert!(matches!(wanted("000000", 1).look(&[]), Look::NotYet(_)));
-    }
-
-    #[test]
-    fn a_refusal_is_told_by_its_code() {
-        let refused = attempt("000003", Some("resultCode 000003"));
-        let call = [json!({"activity": "x", "attempts": [refused], "state": "pending"})];
-        assert!(matches!(wanted("000003", 1).look(&call), Look::Met));
-        assert!(matches!(wanted("000002", 1).look(&call), Look::Never(_)));
-        let http = Reply { http: Some(500), ..wanted("000003", 1) };
-        assert!(matches!(http.look(&call), Look::Never(_)));
-    }
 
     #[test]
     fn only_the_fields_asked_for_are_compared() {

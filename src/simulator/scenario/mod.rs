@@ -7,8 +7,11 @@
 mod expectation;
 mod file;
 mod length;
+mod look;
 mod merchant_api;
 mod player;
+mod press;
+mod reply;
 mod report;
 mod step;
 

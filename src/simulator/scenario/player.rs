@@ -7,14 +7,11 @@ use super::expectation;
 use super::file::FIRST_CODE;
 use super::length::Length;
 use super::merchant_api::MerchantApi;
+use super::press::{encoded, number, text};
 use super::report::End;
 use super::step::{Buyer, Marketplace, Merchant, Signature, What};
-use crate::simulator::console;
-use crate::simulator::server::Arrived;
 use crate::simulator::state::Shared;
-use bytes::Bytes;
-use hyper::{HeaderMap, Method, header::HOST, header::HeaderValue};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use hyper::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,15 +21,15 @@ pub(super) struct Player<'a> {
     pub(super) shared: &'a Shared,
     pub(super) merchant: Option<&'a MerchantApi>,
     /// The codes bought, by the story's names.
-    licenses: BTreeMap<String, String>,
+    pub(super) licenses: BTreeMap<String, String>,
     /// The name of the code that was bought last.
-    latest: String,
+    pub(super) latest: String,
     /// Calls with a higher number were caused by the last act that tells the merchant something.
-    calls_before: u64,
+    pub(super) calls_before: u64,
     /// What that act sent outside the list of calls, in the same shape.
-    sent: Vec<Value>,
+    pub(super) sent: Vec<Value>,
     /// So many open-API requests had come before the last act.
-    requests_before: u64,
+    pub(super) requests_before: u64,
 }
 
 impl<'a> Player<'a> {
@@ -212,35 +209,6 @@ impl<'a> Player<'a> {
         Ok(End::Ok(None))
     }
 
-    /// What the last act caused, oldest first: calls in the shape in which the console shows them.
-    pub(super) async fn calls(&self) -> Result<Vec<Value>, String> {
-        let list = self.press(Method::GET, "calls", &Value::Null).await?;
-        let newest_first = list["items"].as_array().into_iter().flatten();
-        let caused = newest_first.take_while(|call| number(&call["id"]) > self.calls_before);
-        let mut calls: Vec<Value> = caused.cloned().collect();
-        calls.reverse();
-        Ok([self.sent.clone(), calls].concat())
-    }
-
-    /// Requests to the open API since the last act, newest first.
-    pub(super) async fn requests(&self) -> Result<Vec<Value>, String> {
-        self.requests_since(self.requests_before).await
-    }
-
-    /// The same since there were so many.
-    pub(super) async fn requests_since(&self, before: u64) -> Result<Vec<Value>, String> {
-        let seen = self.press(Method::GET, "requests", &Value::Null).await?;
-        let new = usize::try_from(all_requests(&seen).saturating_sub(before)).unwrap_or(usize::MAX);
-        Ok(seen["items"].as_array().into_iter().flatten().take(new).cloned().collect())
-    }
-
-    /// How many requests there have been.
-    pub(super) async fn requests_so_far(&self) -> Result<u64, String> {
-        self.press(Method::GET, "requests?limit=1", &Value::Null)
-            .await
-            .map(|seen| all_requests(&seen))
-    }
-
     async fn mark_requests(&mut self) -> Result<(), String> {
         self.requests_before = self.requests_so_far().await?;
         Ok(())
@@ -252,80 +220,4 @@ impl<'a> Player<'a> {
         self.sent.clear();
         Ok(())
     }
-
-    /// The code that a story calls `name`; the one bought last if it names none.
-    pub(super) fn license(&self, name: Option<&str>) -> String {
-        self.licenses.get(name.unwrap_or(&self.latest)).cloned().unwrap_or_default()
-    }
-
-    /// Where the console shows it.
-    pub(super) fn code_path(&self, name: Option<&str>) -> String {
-        format!("codes/{}", encoded(&self.license(name)))
-    }
-
-    /// A body of the story with its names of codes, as `<A>`, replaced.
-    fn named(&self, body: &toml::Value) -> Value {
-        match body {
-            toml::Value::String(text) => {
-                let replace = |text: String, (name, license): (&String, &String)| {
-                    text.replace(&format!("<{name}>"), license)
-                };
-                Value::String(self.licenses.iter().fold(text.clone(), replace))
-            }
-            toml::Value::Table(fields) => {
-                fields.iter().map(|(key, value)| (key.clone(), self.named(value))).collect()
-            }
-            toml::Value::Array(items) => items.iter().map(|item| self.named(item)).collect(),
-            toml::Value::Integer(_)
-            | toml::Value::Float(_)
-            | toml::Value::Boolean(_)
-            | toml::Value::Datetime(_) => serde_json::to_value(body).unwrap_or_default(),
-        }
-    }
-
-    /// Presses something on the console, or looks at it.
-    pub(super) async fn press(
-        &self,
-        method: Method,
-        target: &str,
-        body: &Value,
-    ) -> Result<Value, String> {
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let query = query.split('&').filter_map(|pair| pair.split_once('='));
-        let decoded = |text| percent_encoding::percent_decode_str(text).decode_utf8_lossy();
-        let body = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
-        let request = Arrived {
-            method,
-            path: format!("/console/{path}"),
-            query: query
-                .map(|(key, value)| (key.to_owned(), decoded(value).into_owned()))
-                .collect(),
-            headers: HeaderMap::from_iter([(HOST, HeaderValue::from_static("localhost"))]),
-            body,
-        };
-        let answer = console::handle(self.shared, &request).await;
-        let shown: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-        if answer.status < 300 { Ok(shown) } else { Err(text(&shown["detail"])) }
-    }
-}
-
-fn all_requests(seen: &Value) -> u64 {
-    seen["counters"]
-        .as_object()
-        .into_iter()
-        .flat_map(|counters| counters.values())
-        .map(number)
-        .sum()
-}
-
-fn number(value: &Value) -> u64 {
-    value.as_u64().unwrap_or(0)
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
-}
-
-fn encoded(license: &str) -> String {
-    utf8_percent_encode(license, NON_ALPHANUMERIC).to_string()
 }
