@@ -231,7 +231,7 @@ struct SendBody {
     test: Option<bool>,
 }
 
-/// Sends one call as told, once, outside the list of calls.
+/// Sends one call as told, once, outside the list of calls; the attempt, and the bytes sent as `body`.
 async fn send(shared: &Shared, request: &Arrived) -> Result<Value, Denied> {
     let mut order: SendBody = body(request)?;
     let url = shared.look(|state| state.kept.callback_url.clone()).ok_or(Denied::NoUrl)?;
@@ -261,7 +261,9 @@ async fn send(shared: &Shared, request: &Arrived) -> Result<Value, Denied> {
         ..Manner::default()
     };
     let signed = sign(shared, &url, &text, &manner);
-    Ok(view::attempt(&post(shared, &signed).await))
+    let mut shown = view::attempt(&post(shared, &signed).await);
+    shown["body"] = Value::from(signed.body);
+    Ok(shown)
 }
 
 fn add_faults(shared: &Shared, request: &Arrived) -> Result<Value, Denied> {

@@ -280,20 +280,30 @@ async fn the_options_of_stories_belong_together() {
     }
 }
 
+#[tokio::test]
+async fn the_story_of_the_readme_holds() {
+    let block = chapter().split("```toml\n").nth(1).expect("a story");
+    let (_folder, file) = story(block.split("```").next().expect("its end"));
+    let told = played(&file).await;
+    assert_eq!(told.code, Some(0), "{}{}", told.out, told.err);
+}
+
+fn chapter() -> &'static str {
+    const README: &str = include_str!("../../README.md");
+    README.split("\n## ").find(|chapter| chapter.starts_with("Stories")).expect("it is there")
+}
+
 /// The README's chapter names each word of the language: those that the program lists when it meets
 /// one that it does not know.
 #[tokio::test]
 async fn the_readme_names_every_word() {
-    const README: &str = include_str!("../../README.md");
-    let chapter =
-        README.split("\n## ").find(|chapter| chapter.starts_with("Stories")).expect("there");
     let mut words = 0;
     for who in ["buyer", "marketplace", "merchant", "expect"] {
         let text = format!("title = \"t\"\nrule = \"r\"\nsteps = [ {{ {who} = \"?\" }} ]");
         let told = alone(&story(&text), &nobody(), &[]).await;
         let known = told.err.split_once("expected one of ").expect("it lists them").1;
         for word in known.split('`').skip(1).step_by(2) {
-            assert!(chapter.contains(&format!("`{word}`")), "{who} = {word} is not described");
+            assert!(chapter().contains(&format!("`{word}`")), "{who} = {word} is not described");
             words += 1;
         }
     }

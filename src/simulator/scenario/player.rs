@@ -136,7 +136,8 @@ impl<'a> Player<'a> {
             }
             Marketplace::Repeat => {
                 let calls = self.calls().await?;
-                let last = calls.last().ok_or("nothing has been sent that could be repeated")?;
+                let last = calls.last().filter(|call| call["body"].is_string());
+                let last = last.ok_or("the last act has sent nothing that could be repeated")?;
                 let order = json!({"body": last["body"]});
                 self.send(&order).await
             }
@@ -187,8 +188,7 @@ impl<'a> Player<'a> {
     async fn send(&mut self, order: &Value) -> Result<End, String> {
         self.mark_calls().await?;
         let attempt = self.press(Method::POST, "send", order).await?;
-        let body = &order["body"];
-        let body = body.as_str().map_or_else(|| body.to_string(), str::to_owned);
+        let body = &attempt["body"];
         self.sent = vec![json!({"activity": "the call", "body": body, "attempts": [attempt]})];
         Ok(End::Ok(None))
     }
