@@ -17,6 +17,7 @@ mod log;
 mod print;
 mod probe;
 mod sandbox;
+mod scenario;
 mod serve;
 mod simulate;
 mod status;
@@ -66,7 +67,7 @@ enum Command {
     /// Try everything against a simulated marketplace, without configuration or keys
     Sandbox(sandbox::Args),
     /// Run the simulated marketplace alone, to test any callback server
-    Simulate(simulate::Args),
+    Simulate(Box<simulate::Args>),
     /// Look for faults in the configuration and its secrets
     #[command(after_help = check::HELP)]
     Check(Output),
@@ -130,7 +131,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Serve => serve::run(&config),
         Command::Sandbox(args) => sandbox::run(&args),
-        Command::Simulate(args) => wait_for(simulate::run(args)),
+        Command::Simulate(args) => wait_for(simulate::run(*args)),
         Command::Check(output) => check::run(&config, output),
         Command::Status(output) => wait_for(status::run(Api::of(&config)?, output)),
         Command::License(command) => wait_for(license::run(Api::of(&config)?, command)),
