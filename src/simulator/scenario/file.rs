@@ -137,20 +137,26 @@ fn parse(text: &str) -> Result<Scenario, Mistake> {
     })
 }
 
+/// The keys that say who acts, or what a step is.
+const WHO: [&str; 5] = ["buyer", "marketplace", "merchant", "wait", "expect"];
+
 fn step(text: &str, table: Spanned<Table>) -> Result<Step, Mistake> {
-    let span = table.span();
-    let source = text.get(span.clone()).unwrap_or_default().trim();
-    let source = source.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or(source);
-    let what = what(table.into_inner()).map_err(|message| Mistake::new(span.start, message))?;
-    Ok(Step {
-        line: line_at(text, span.start),
-        text: source.split_whitespace().collect::<Vec<_>>().join(" "),
-        what,
-    })
+    let at = table.span().start;
+    let table = table.into_inner();
+    let shown = shown(&table);
+    let what = what(table).map_err(|message| Mistake::new(at, message))?;
+    Ok(Step { line: line_at(text, at), text: shown, what })
+}
+
+/// A step on one line, however the file spreads it: first who acts, then the rest.
+fn shown(table: &Table) -> String {
+    let (first, rest): (Vec<_>, Vec<_>) =
+        table.iter().partition(|(key, _)| WHO.contains(&key.as_str()));
+    let pairs = first.into_iter().chain(rest);
+    pairs.map(|(key, value)| format!("{key} = {value}")).collect::<Vec<_>>().join(", ")
 }
 
 fn what(mut table: Table) -> Result<What, String> {
-    const WHO: [&str; 5] = ["buyer", "marketplace", "merchant", "wait", "expect"];
     let who: Vec<&str> = WHO.into_iter().filter(|who| table.contains_key(*who)).collect();
     match who[..] {
         ["buyer"] => read(table).map(What::Buyer),
@@ -262,6 +268,9 @@ mod tests {
         ];
         assert_eq!(steps, expected);
         assert_eq!((scenario.speed, scenario.dial_tests), (1, false));
+        let headed = "title = \"t\"\nrule = \"r\"\n\n[[steps]]\nattempt = 2\nexpect = \"reply\"\n";
+        let scenario = parse(headed).unwrap_or_else(|mistake| panic!("{}", mistake.message));
+        assert_eq!(scenario.steps[0].text, "expect = \"reply\", attempt = 2");
     }
 
     #[test]

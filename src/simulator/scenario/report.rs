@@ -20,7 +20,7 @@ pub enum Outcome {
 pub struct Played {
     /// The line of the file in which it begins.
     pub line: usize,
-    /// The step as the file writes it.
+    /// The step on one line.
     pub step: String,
     /// How it ended.
     pub outcome: Outcome,

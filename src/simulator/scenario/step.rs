@@ -12,7 +12,7 @@ use serde::Deserialize;
 pub(super) struct Step {
     /// The line of the file in which it begins, from 1.
     pub line: usize,
-    /// The step as the file writes it.
+    /// The step on one line.
     pub text: String,
     /// What is to be done or expected.
     pub what: What,
