@@ -2,7 +2,7 @@
 
 use super::market::{Api, Market, alive, error, expired};
 use super::wire::{date_in, date_in_days, freeze, release, renewal};
-use super::{Daemon, Setup, now};
+use super::{Daemon, Setup, now, wait_until};
 use crate::peer::Say;
 use authcoded::domain::slots::parse_rfc3339;
 use authcoded::domain::time::{DAY_MS, HOUR_MS};
@@ -342,9 +342,12 @@ async fn a_socket_needs_no_token_and_its_mode_says_who_may_ask() {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("an answer");
         assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("unknown_code"), "{answer}");
-        let lines = daemon.lines();
-        let told = lines.iter().filter(|line| line["peer.uid"].is_u64() && line["level"] == "INFO");
-        assert_eq!(told.count(), run, "a user's first call of each run is told");
+        wait_until("a user's first call of each run is told", async || {
+            let lines = daemon.lines();
+            let told = |line: &&Value| line["peer.uid"].is_u64() && line["level"] == "INFO";
+            (lines.iter().filter(told).count() == run).then_some(())
+        })
+        .await;
         // What a killed daemon leaves behind is no obstacle.
         daemon.kill();
         daemon.again().await;
