@@ -77,7 +77,8 @@ impl Lifecycle {
                 }
                 let activates = waits_for_activation(&license) || waits_behind_a_freeze(&license);
                 if asked.activate && activates {
-                    tx.owe(&license.code, Call::Activate, now, now)?;
+                    // While the caller waits the activation is made here, and the worker leaves it alone.
+                    tx.owe(&license.code, Call::Activate, now + wait, now)?;
                 }
                 Ok((new, told, asked.activate && activates))
             })
