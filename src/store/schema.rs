@@ -7,6 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// The database's name in the data folder.
 pub(super) const FILE: &str = "authcoded.db";
@@ -17,7 +18,12 @@ const APPLICATION_ID: i64 = 0x6175_7468;
 /// The first SQLite without the WAL-reset bug.
 const SQLITE_NEEDED: i32 = 3_051_003;
 /// How long a connection waits for a lock another one of ours holds.
-const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the folder's lock is tried for: a process that ends, or a child of it that has not begun its
+/// own program yet, holds it a moment longer.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+const LOCK_LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// The schema this program knows, as a fresh file gets it.
 const SCHEMA: &str = include_str!("../../schema.sql");
@@ -36,10 +42,16 @@ pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
         .write(true)
         .open(folder.join(LOCK))
         .map_err(fail)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::Locked(folder.to_owned())),
-        Err(TryLockError::Error(source)) => Err(fail(source)),
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if began.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(LOCK_LOOK_EVERY);
+            }
+            Err(TryLockError::WouldBlock) => return Err(OpenError::Locked(folder.to_owned())),
+            Err(TryLockError::Error(source)) => return Err(fail(source)),
+        }
     }
 }
 
