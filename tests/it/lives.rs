@@ -227,12 +227,13 @@ impl World {
 
     fn register(&mut self, code: &str, received: bool, activate: bool) {
         let body = json!({ "code": code, "received": received, "activate": activate });
-        let reply = self.admin("POST", "/v1/licenses", &body);
-        assert!([200, 201].contains(&reply.status), "{reply:?}");
         if activate {
+            // Before it is asked for: the marketplace may deny the code again at once.
             self.truth().codes.get_mut(code).expect("known").denied = false;
             self.wanted.insert(code.to_owned());
         }
+        let reply = self.admin("POST", "/v1/licenses", &body);
+        assert!([200, 201].contains(&reply.status), "{reply:?}");
     }
 
     fn act(&mut self, code: &str, act: Act) {
