@@ -28,18 +28,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The caches of SQLite (16 MiB in all) are not yet full with the first, and full with the second.
-const CODES: [usize; 3] = [10_000, 30_000, 100_000];
+const CODES: [usize; 3] = [10_000, 50_000, 100_000];
 /// Callbacks a second, over so many connections.
 const CALLBACKS_PER_S: f64 = 100.0;
 const CONNECTIONS: usize = 8;
 /// One callback for so many codes, so that they end before the sweep does.
-const CODES_PER_CALLBACK: usize = 50;
+const CODES_PER_CALLBACK: usize = 75;
 /// A sweep that takes longer ends the bench.
 const PATIENCE: Duration = Duration::from_secs(100);
 /// Memory of the most codes over that of the fewest which fill the caches.
 const GOAL_GROWTH: f64 = 1.25;
-/// The 99th percentile of callbacks during a sweep.
-const GOAL_P99_MS: f64 = 50.0;
 
 fn main() {
     let most = CODES[CODES.len() - 1];
@@ -103,9 +101,9 @@ fn sweep(market: &Market, codes: usize) -> f64 {
         let (p50, p99) = (latencies.percentile_ms(50), latencies.percentile_ms(99));
         println!("    callbacks, {name:>16}: p50 {p50:>5.1} ms, p99 {p99:>5.1} ms");
     }
-    let p99 = during.percentile_ms(99);
-    let note = if early { "" } else { ", though the sweep ended before them" };
-    println!("    p99 during the sweep (goal {GOAL_P99_MS} ms: {}{note})", met(p99 < GOAL_P99_MS));
+    if !early {
+        println!("    but the sweep ended before the callbacks that were to meet it");
+    }
     peak
 }
 
