@@ -32,8 +32,8 @@ Exit status: 0 when every line was good, 1 otherwise.";
 const GIVEN: [&str; 6] = ["code", "received", "activate", "order_id", "product_id", "note"];
 
 /// What else the API tells of a licence; left out, as are the other columns of an export.
-const LEFT_OUT: [&str; 5] =
-    ["expires_text", "end_confirmed_at", "frozen_from", "renewals_in_force", "events"];
+const LEFT_OUT: [&str; 6] =
+    ["expires_text", "end_confirmed_at", "frozen_from", "renewals_in_force", "events", "next"];
 
 /// Lines under way at once, each on a connection of its own: the daemon makes them durable together.
 const AT_ONCE: usize = 32;

@@ -6,7 +6,7 @@
 use super::perform::{
     Performed, Told, append, perform, waits_behind_a_freeze, waits_for_activation,
 };
-use super::{Lifecycle, LifecycleError, STOPPED_UNTIL, orphans};
+use super::{Lifecycle, LifecycleError, STOPPED_UNTIL, STRANGE, orphans};
 use crate::domain::license::{Code, License};
 use crate::domain::state::State;
 use crate::domain::time::{HOUR_MS, MINUTE_MS, SECOND_MS, Timestamp};
@@ -15,9 +15,10 @@ use crate::domain::transition::{
     Source,
 };
 use crate::marketplace::{Call, CallResult, Effort};
+use crate::protocol::open_api::Strange;
 use crate::store::{self, LicenseRow, Owed, StoreError, Tx};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 /// The first wait after a call that got no usable answer; it doubles with each try.
@@ -41,6 +42,8 @@ pub enum Errand {
     Activate,
     /// Query.
     Query,
+    /// Report usage.
+    Usage,
 }
 
 /// What a call came to, as the admin API tells it.
@@ -116,6 +119,16 @@ impl Lifecycle {
         self.report(code, outcome, error_code)
     }
 
+    /// Activates a code for somebody who waits so long for each call. What it came to is on the row.
+    pub(super) async fn activate_within(
+        &self,
+        code: &Code,
+        wait: Duration,
+    ) -> Result<(), LifecycleError> {
+        let effort = Effort::Once { deadline: wait };
+        self.try_activation(code, effort, true).await.map(drop)
+    }
+
     /// Asks the marketplace how a code stands, as ordered by an operator.
     ///
     /// # Errors
@@ -147,7 +160,7 @@ impl Lifecycle {
         let mut made = 0;
         loop {
             let now = self.clock.now();
-            if self.marketplace.stopped_until().is_some_and(|until| until > now) {
+            if self.marketplace.closed_until().is_some_and(|until| until > now) {
                 return Ok(made);
             }
             let due = self.store.list(move |snapshot| snapshot.due_calls(now, PAGE)).await?;
@@ -371,11 +384,13 @@ impl Lifecycle {
         Ok(Heard { outcome, error_code, changed: told.changes() })
     }
 
-    /// Counts a call, which the client has logged, and keeps a stop of the queue over a restart.
+    /// Counts a call, which the client has logged, keeps a stop of the queue over a restart, and tells of what
+    /// no document told us of.
     pub(super) fn note_call<V>(&self, errand: Errand, call: &Call<V>, began: Instant) {
         let api = match errand {
             Errand::Activate => "activate",
             Errand::Query => "query",
+            Errand::Usage => "usage",
         };
         let outcome = match &call.result {
             CallResult::Verdict(_) => "answered",
@@ -391,6 +406,26 @@ impl Lifecycle {
             let until = until.as_ms().to_string();
             self.store.post(move |tx| tx.set_fact(STOPPED_UNTIL, &until));
         }
+        for strange in &call.strange {
+            self.keep_strange(api, strange);
+        }
+    }
+
+    /// Keeps something strange with its sample, once for ever, and says so.
+    fn keep_strange(&self, api: &str, strange: &Strange) {
+        let Strange { kind, name, sample } = strange;
+        let kind = kind.as_str();
+        tracing::warn!(api, kind, name, sample, "the marketplace sent what no document told us of");
+        let fact = format!("{STRANGE}{kind} {name}");
+        let detail = format!("the answer to {api} held an unknown {kind}: {name}, as in {sample}");
+        let now = self.clock.now();
+        self.store.post(move |tx| {
+            if tx.add_fact(&fact, &format!("{} {detail}", now.as_ms()))? {
+                let event = EventDraft::note(EventKind::Observed, detail);
+                tx.append_event(now, None, Source::Query, &event)?;
+            }
+            Ok(())
+        });
     }
 }
 
@@ -564,7 +599,7 @@ fn put_off(tx: &mut Tx<'_>, owed: Owed, due: Due, now: Timestamp) -> Result<(), 
 }
 
 /// 5 s, doubling to 5 min, times 0.8 to 1.2 (`jitter` in 0..1), so that a crowd spreads.
-fn backoff_ms(attempts: u32, jitter: f64) -> i64 {
+pub(super) fn backoff_ms(attempts: u32, jitter: f64) -> i64 {
     let plain = BACKOFF_FIRST_MS.saturating_mul(1 << attempts.min(10)).min(BACKOFF_LAST_MS);
     #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "minutes")]
     let spread = (plain as f64 * (0.8 + 0.4 * jitter)) as i64;
@@ -572,7 +607,7 @@ fn backoff_ms(attempts: u32, jitter: f64) -> i64 {
 }
 
 /// A random number in 0..1.
-fn jitter() -> f64 {
+pub(super) fn jitter() -> f64 {
     use ring::rand::SecureRandom as _;
     let mut byte = [0u8; 1];
     match ring::rand::SystemRandom::new().fill(&mut byte) {

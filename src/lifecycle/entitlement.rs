@@ -37,15 +37,17 @@ impl Lifecycle {
     /// [`StoreError`].
     pub async fn entitlement(self: &Arc<Self>, code: &Code) -> Result<Entitlement, StoreError> {
         let first = self.entitlement_now(code)?;
-        let ask = first
-            .license
-            .as_ref()
-            .is_some_and(|license| ask_first(license, self.clock.now(), first.reason));
-        if !ask {
+        if !self.wants_a_question(&first) {
             return Ok(first);
         }
-        self.ask_bounded(code).await;
+        self.ask_bounded(code).await?;
         self.entitlement_now(code)
+    }
+
+    /// Whether the marketplace is to be asked before this is told.
+    fn wants_a_question(&self, answer: &Entitlement) -> bool {
+        let license = answer.license.as_ref();
+        license.is_some_and(|license| ask_first(license, self.clock.now(), answer.reason))
     }
 
     /// Decides from what is known.
@@ -63,11 +65,14 @@ impl Lifecycle {
     }
 
     /// Waits for the one query of this code that is under way, starting it if there is none.
-    async fn ask_bounded(self: &Arc<Self>, code: &Code) {
+    async fn ask_bounded(self: &Arc<Self>, code: &Code) -> Result<(), StoreError> {
         let mut done = {
             let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(under_way) = asking.get(code) {
                 under_way.clone()
+            } else if !self.wants_a_question(&self.entitlement_now(code)?) {
+                // One that was under way when we looked has been answered since.
+                return Ok(());
             } else {
                 let (finish, done) = watch::channel(());
                 asking.insert(code.clone(), done.clone());
@@ -78,6 +83,7 @@ impl Lifecycle {
         };
         // An error of `changed` means that the query has ended: that is what was waited for.
         drop(tokio::time::timeout(ASK_BOUND, done.changed()).await);
+        Ok(())
     }
 
     async fn ask_for_software(&self, code: &Code, finish: watch::Sender<()>) {

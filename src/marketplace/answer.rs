@@ -4,13 +4,11 @@
 //! kept as a bounded sample and never counts as success.
 
 use super::wire::Reply;
-use crate::domain::license::Code;
 use crate::domain::outcome::{ANSWERS, Outcome, of_answer};
-use crate::domain::slots::Zone;
-use crate::protocol::open_api::{Answer, parse_answer, sample};
+use crate::protocol::open_api::{Answer, Strange, StrangeKind, parse_answer, sample};
 
-/// Reads a verdict out of an answer: the part in which the interfaces differ.
-pub(super) type ReadVerdict<V> = fn(u16, &Answer, &Code, Zone) -> Option<V>;
+/// Reads a verdict out of an answer with its HTTP status: the part in which the interfaces differ.
+pub(super) type ReadVerdict<'r, V> = &'r (dyn Fn(u16, &Answer) -> Option<V> + Sync);
 
 /// A reply, understood.
 #[derive(Debug)]
@@ -18,6 +16,8 @@ pub(super) struct Judged<V> {
     pub(super) error_code: Option<String>,
     pub(super) outcome: Outcome,
     pub(super) meaning: Meaning<V>,
+    /// What no document told us of.
+    pub(super) strange: Vec<Strange>,
 }
 
 /// What a reply means for the caller.
@@ -30,7 +30,7 @@ pub(super) enum Meaning<V> {
     Unrecognised(String),
 }
 
-pub(super) fn judge<V>(reply: &Reply, read: ReadVerdict<V>, code: &Code, zone: Zone) -> Judged<V> {
+pub(super) fn judge<V>(reply: &Reply, read: ReadVerdict<'_, V>) -> Judged<V> {
     let answer = if reply.whole {
         parse_answer(&reply.body).map_err(|bad| bad.to_string())
     } else {
@@ -38,7 +38,7 @@ pub(super) fn judge<V>(reply: &Reply, read: ReadVerdict<V>, code: &Code, zone: Z
     };
     let error_code = answer.as_ref().ok().and_then(|answer| answer.error_code.clone());
     let outcome = of_answer(reply.http, error_code.as_deref());
-    let verdict = answer.as_ref().ok().and_then(|answer| read(reply.http, answer, code, zone));
+    let verdict = answer.as_ref().ok().and_then(|answer| read(reply.http, answer));
     let said = describe(reply.http, error_code.as_deref(), outcome, &answer);
     let meaning = match (verdict, outcome) {
         (Some(verdict), _) => Meaning::Verdict(verdict),
@@ -56,7 +56,12 @@ pub(super) fn judge<V>(reply: &Reply, read: ReadVerdict<V>, code: &Code, zone: Z
             | Outcome::Unrecognised,
         ) => Meaning::Unrecognised(format!("{said}; body: {}", sample(&reply.body))),
     };
-    Judged { error_code, outcome, meaning }
+    let mut strange = answer.map(|answer| answer.strange).unwrap_or_default();
+    if let Meaning::Unrecognised(sample) = &meaning {
+        let name = error_code.clone().unwrap_or_else(|| format!("HTTP {}", reply.http));
+        strange.push(Strange { kind: StrangeKind::Answer, name, sample: sample.clone() });
+    }
+    Judged { error_code, outcome, meaning, strange }
 }
 
 impl<V> Judged<V> {
@@ -109,12 +114,15 @@ fn describe(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::license::Code;
+    use crate::domain::slots::Zone;
     use crate::domain::transition::QueryVerdict;
     use crate::protocol::open_api::query_verdict;
 
     fn judged(http: u16, body: &str, whole: bool) -> Judged<QueryVerdict> {
         let reply = Reply { http, body: body.as_bytes().to_vec(), whole, date: None };
-        judge(&reply, query_verdict, &Code::parse("PL1").expect("a code"), Zone::UTC)
+        let code = Code::parse("PL1").expect("a code");
+        judge(&reply, &|http, answer| query_verdict(http, answer, &code, Zone::UTC))
     }
 
     #[test]

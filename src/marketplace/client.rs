@@ -2,17 +2,25 @@
 //!
 //! Invariant: what a call returns says whether the request may have been processed.
 
+use super::answer::ReadVerdict;
 use super::endpoint::{BadEndpoint, Endpoint};
 use super::flow::{Flow, Question};
 use super::health::{Api, Count};
-use super::wire::Wire;
+use super::wire::{Payload, Wire};
 use crate::clock::Clock;
-use crate::domain::license::Code;
+use crate::domain::license::{Code, OrderId};
+use crate::domain::order::Order;
 use crate::domain::slots::Zone;
 use crate::domain::time::Timestamp;
 use crate::domain::transition::{ActivationVerdict, QueryVerdict};
+use crate::domain::usage::Usage;
 use crate::protocol::aksk::Credentials;
-use crate::protocol::open_api::{activate_body, activation_verdict, query_body, query_verdict};
+use crate::protocol::open_api::{
+    Answer, Batch, CheckFailure, Strange, StrangeKind, activate_body, activation_verdict,
+    batch_activation_verdict, batch_body, batch_query_verdict, order_verdict, query_body,
+    query_verdict, usage_verdict,
+};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,7 +77,8 @@ pub enum Effort {
         /// Real time, not the clock's.
         turn: Duration,
     },
-    /// Nobody waits: one try within 10 s, when its turn comes. Those that somebody waits for go first.
+    /// Nobody waits: one try within 10 s, when its turn comes. Those that somebody waits for go first;
+    /// while every domain rests it is not begun.
     Background,
 }
 
@@ -84,6 +93,15 @@ pub struct Call<V> {
     pub error_code: Option<String>,
     /// What came of it.
     pub result: CallResult<V>,
+    /// What the answer held that no document told us of, the first time that it was seen since the start.
+    pub strange: Vec<Strange>,
+}
+
+impl<V> Call<V> {
+    /// A call to which there was no answer.
+    pub(super) const fn unanswered(asked_at: Timestamp, result: CallResult<V>) -> Self {
+        Self { asked_at, http: None, error_code: None, result, strange: Vec::new() }
+    }
 }
 
 /// What came of a call.
@@ -98,7 +116,8 @@ pub enum CallResult<V> {
         /// For the log and the operator.
         why: String,
     },
-    /// The marketplace does not believe who we are, now or a short while ago: nothing leaves until then.
+    /// Nothing leaves until then: the marketplace does not believe who we are, now or a short while ago, or
+    /// every domain rests and nobody waits.
     Stopped {
         /// When to come again.
         until: Timestamp,
@@ -118,7 +137,10 @@ pub enum CallResult<V> {
 
 /// The marketplace's open API. Cheap to clone; all clones share queue, stop and counts.
 #[derive(Debug, Clone)]
-pub struct Client(Arc<Flow>);
+pub struct Client {
+    flow: Arc<Flow>,
+    zone: Zone,
+}
 
 impl Client {
     /// Builds a client; nothing is sent yet.
@@ -140,50 +162,120 @@ impl Client {
         let wire = Wire::new(&endpoints, credentials.clone(), settings.extra_ca_pem.as_deref())
             .map_err(BuildError::Tls)?;
         let interval = clock.real(interval);
-        let flow = Flow::new(wire, endpoints, interval, credentials, clock, settings.zone);
-        Ok(Self(Arc::new(flow)))
+        let flow = Flow::new(wire, endpoints, interval, credentials, clock);
+        Ok(Self { flow: Arc::new(flow), zone: settings.zone })
     }
 
     /// Activates a code (protocol.md 2.2).
     pub async fn activate(&self, code: &Code, effort: Effort) -> Call<ActivationVerdict> {
-        let read = |http, answer: &_, _: &Code, zone| activation_verdict(http, answer, zone);
-        let question = Question { api: Api::Activate, code, body: activate_body(code), read };
-        self.0.call(&question, effort).await
+        let read = |http, answer: &Answer| activation_verdict(http, answer, self.zone);
+        let codes = std::slice::from_ref(code);
+        self.about(Api::Activate, codes, activate_body(code), &read, effort).await
+    }
+
+    /// Activates up to [`crate::protocol::open_api::BATCH_MAX`] codes at once (protocol.md 2.3).
+    pub async fn activate_batch(&self, codes: &[Code], effort: Effort) -> Call<Batch<()>> {
+        let body = batch_body(codes);
+        self.about(Api::ActivateBatch, codes, body, &batch_activation_verdict, effort).await
     }
 
     /// Asks where a code stands (protocol.md 2.4).
     pub async fn query(&self, code: &Code, effort: Effort) -> Call<QueryVerdict> {
+        let read = |http, answer: &Answer| query_verdict(http, answer, code, self.zone);
+        let codes = std::slice::from_ref(code);
+        self.about(Api::Query, codes, query_body(code), &read, effort).await
+    }
+
+    /// Asks where up to [`crate::protocol::open_api::BATCH_MAX`] codes stand (protocol.md 2.5).
+    pub async fn query_batch(
+        &self,
+        codes: &[Code],
+        effort: Effort,
+    ) -> Call<Batch<Vec<(Code, QueryVerdict)>>> {
+        let read = |http, answer: &Answer| batch_query_verdict(http, answer, codes, self.zone);
+        self.about(Api::QueryBatch, codes, batch_body(codes), &read, effort).await
+    }
+
+    /// Reports how codes are used (protocol.md 2.6): `body` is what
+    /// [`crate::protocol::open_api::usage_body`] made of `report`, perhaps in an earlier life, because a
+    /// report whose answer was lost is sent again byte by byte.
+    pub async fn report_usage(
+        &self,
+        report: &[Usage],
+        body: Vec<u8>,
+        effort: Effort,
+    ) -> Call<Batch<Vec<CheckFailure>>> {
+        let read = |http, answer: &Answer| usage_verdict(http, answer, report);
+        let codes: Vec<Code> = report.iter().map(|usage| usage.code.clone()).collect();
+        self.about(Api::Usage, &codes, body, &read, effort).await
+    }
+
+    /// Asks what an order holds (protocol.md 2.7).
+    pub async fn order(&self, id: &OrderId, effort: Effort) -> Call<Order> {
+        let read = |http, answer: &Answer| order_verdict(http, answer, id);
+        let payload = Payload::Parameters(vec![("orderId", id.as_str().to_owned())]);
         let question =
-            Question { api: Api::Query, code, body: query_body(code), read: query_verdict };
-        self.0.call(&question, effort).await
+            Question { api: Api::Order, codes: &[], order: Some(id), payload, read: &read };
+        self.flow.call(&question, effort).await
+    }
+
+    /// One call about these codes, with a JSON body.
+    async fn about<V>(
+        &self,
+        api: Api,
+        codes: &[Code],
+        body: Vec<u8>,
+        read: ReadVerdict<'_, V>,
+        effort: Effort,
+    ) -> Call<V> {
+        let payload = Payload::Body(body);
+        self.flow.call(&Question { api, codes, order: None, payload, read }, effort).await
     }
 
     /// Until when nothing leaves, if the queue is stopped now.
     #[must_use]
     pub fn stopped_until(&self) -> Option<Timestamp> {
-        self.0.stopped_until()
+        self.flow.stopped_until()
+    }
+
+    /// Until when nothing leaves that nobody waits for: the queue is stopped, or every domain rests.
+    #[must_use]
+    pub fn closed_until(&self) -> Option<Timestamp> {
+        self.flow.closed_until()
     }
 
     /// Brings a stop back after a restart; a later one that is in force is not shortened.
     pub fn resume_stop(&self, until: Timestamp) {
-        self.0.gate.stop_until(until);
+        self.flow.gate.stop_until(until);
     }
 
     /// Whether the last request was answered by something that works; `None` before the first.
     #[must_use]
     pub fn reachable(&self) -> Option<bool> {
-        self.0.health.reachable()
+        self.flow.health.reachable()
+    }
+
+    /// How often something came that no document told us of, by kind, since the start.
+    #[must_use]
+    pub fn strange_counts(&self) -> BTreeMap<StrangeKind, u64> {
+        self.flow.health.strange_counts()
+    }
+
+    /// Each domain's name, and until when it rests after failures in a row, while it does.
+    #[must_use]
+    pub fn domains(&self) -> Vec<(String, Option<Timestamp>)> {
+        self.flow.domains()
     }
 
     /// Our clock minus the marketplace's in milliseconds, from the last answer's `Date`.
     #[must_use]
     pub fn clock_skew_ms(&self) -> Option<i64> {
-        self.0.health.skew_ms()
+        self.flow.health.skew_ms()
     }
 
     /// How many requests had which outcome, for metrics.
     #[must_use]
     pub fn counts(&self) -> Vec<Count> {
-        self.0.health.counts()
+        self.flow.health.counts()
     }
 }

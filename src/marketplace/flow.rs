@@ -5,14 +5,14 @@
 use super::answer::{Judged, Meaning, ReadVerdict, judge};
 use super::backoff;
 use super::client::{Call, CallResult, Effort};
-use super::endpoint::{Endpoint, Route};
+use super::endpoint::Endpoint;
 use super::gate::{Gate, Pass};
 use super::health::{Api, Health, skew_ms};
 use super::line::{Line, NoTurn, Rank};
-use super::wire::{Failure, Reply, Wire};
+use super::route::Route;
+use super::wire::{Failure, Payload, Reply, Wire};
 use crate::clock::Clock;
-use crate::domain::license::Code;
-use crate::domain::slots::Zone;
+use crate::domain::license::{Code, OrderId};
 use crate::domain::time::Timestamp;
 use crate::protocol::aksk::Credentials;
 use crate::telemetry::request_id;
@@ -36,7 +36,6 @@ pub(super) struct Flow {
     line: Line,
     pub(super) health: Health,
     clock: Clock,
-    zone: Zone,
     /// Only for its access key id, which no text of ours repeats.
     credentials: Credentials,
 }
@@ -44,9 +43,12 @@ pub(super) struct Flow {
 /// What is asked, in every try alike.
 pub(super) struct Question<'q, V> {
     pub(super) api: Api,
-    pub(super) code: &'q Code,
-    pub(super) body: Vec<u8>,
-    pub(super) read: ReadVerdict<V>,
+    /// The codes it is about: no other call is made about any of them meanwhile.
+    pub(super) codes: &'q [Code],
+    /// The order it is about.
+    pub(super) order: Option<&'q OrderId>,
+    pub(super) payload: Payload,
+    pub(super) read: ReadVerdict<'q, V>,
 }
 
 /// A try, and whether another one now could do better.
@@ -62,27 +64,40 @@ impl Flow {
         interval: Duration,
         credentials: Credentials,
         clock: Clock,
-        zone: Zone,
     ) -> Self {
         let (route, line) = (Route::new(endpoints), Line::new(interval));
         let (gate, health) = (Gate::open(), Health::default());
-        Self { wire, route, gate, line, health, clock, zone, credentials }
+        Self { wire, route, gate, line, health, clock, credentials }
     }
 
     pub(super) fn stopped_until(&self) -> Option<Timestamp> {
         self.gate.stopped_until(self.clock.now())
     }
 
+    /// When something that nobody waits for may leave again, while it may not.
+    pub(super) fn closed_until(&self) -> Option<Timestamp> {
+        self.stopped_until().max(self.route.rests_until(self.clock.now()))
+    }
+
+    pub(super) fn domains(&self) -> Vec<(String, Option<Timestamp>)> {
+        self.route.domains(self.clock.now())
+    }
+
     pub(super) async fn call<V>(&self, question: &Question<'_, V>, effort: Effort) -> Call<V> {
         let limits = Limits::of(effort);
         let (rank, come) = (limits.rank, Instant::now());
         let (turn_by, deadline) = (come + limits.turn, come + limits.whole);
+        if rank == Rank::Background
+            && let Some(until) = self.route.rests_until(self.clock.now())
+        {
+            return self.stopped(until);
+        }
         let _admission = match self.line.admission(rank, turn_by).await {
             Ok(admission) => admission,
             Err(no) => return self.unasked(no),
         };
-        let _code = match self.line.code(question.code, turn_by).await {
-            Ok(turn) => turn,
+        let _turns = match self.line.codes(question.codes, turn_by).await {
+            Ok(turns) => turns,
             Err(no) => return self.unasked(no),
         };
         let mut last = self.try_once(question, rank, turn_by, deadline).await;
@@ -138,6 +153,8 @@ impl Flow {
             let asked = self.ask(question, endpoint, pass, budget).await;
             if asked.call.http.is_some_and(|http| http < 500) {
                 self.route.worked(*index, self.clock.now());
+            } else {
+                self.route.failed(*index, self.clock.now());
             }
             let next = asked.next_endpoint;
             last = Some(match last {
@@ -162,7 +179,7 @@ impl Flow {
         let asked_at = self.clock.now();
         let started = Instant::now();
         let path = question.api.path();
-        let sent = self.wire.post(endpoint, path, question.body.clone(), asked_at, budget).await;
+        let sent = self.wire.send(endpoint, path, &question.payload, asked_at, budget).await;
         let asked = match sent {
             Ok(reply) => self.answered(question, &reply, pass, asked_at),
             Err(failure) => failed(question.api, endpoint, failure, asked_at),
@@ -184,7 +201,7 @@ impl Flow {
         if let Some(date) = reply.date {
             self.health.saw_date(skew_ms(date, asked_at, now));
         }
-        let judged: Judged<V> = judge(reply, question.read, question.code, self.zone);
+        let judged: Judged<V> = judge(reply, question.read);
         if judged.is_welcome(reply.http) {
             pass.welcomed();
         }
@@ -211,18 +228,20 @@ impl Flow {
                 (CallResult::Unrecognised { sample }, false, false)
             }
         };
-        let call = Call { asked_at, http: Some(reply.http), error_code: judged.error_code, result };
+        let http = Some(reply.http);
+        let strange = self.health.new_among(judged.strange);
+        let call = Call { asked_at, http, error_code: judged.error_code, result, strange };
         Asked { call, word, refusal, next_endpoint, again }
     }
 
     fn stopped<V>(&self, until: Timestamp) -> Call<V> {
         let result = CallResult::Stopped { until };
-        Call { asked_at: self.clock.now(), http: None, error_code: None, result }
+        Call::unanswered(self.clock.now(), result)
     }
 
     fn unasked<V>(&self, no: NoTurn) -> Call<V> {
         let result = CallResult::Retry { ambiguous: false, why: no.to_string() };
-        Call { asked_at: self.clock.now(), http: None, error_code: None, result }
+        Call::unanswered(self.clock.now(), result)
     }
 
     /// The gateway's messages repeat the access key id; we show its last four characters.
@@ -282,8 +301,9 @@ impl<V> Asked<V> {
 }
 
 impl<V> Try<V> {
-    /// The later try counts, but a doubt that the earlier one left stays.
+    /// The later try counts, but a doubt that the earlier one left stays, and so does what was strange.
     fn then(self, mut later: Self) -> Self {
+        later.call.strange.splice(..0, self.call.strange);
         if let (CallResult::Retry { ambiguous: true, .. }, CallResult::Retry { ambiguous, .. }) =
             (&self.call.result, &mut later.call.result)
         {
@@ -311,17 +331,25 @@ fn failed<V>(api: Api, endpoint: &Endpoint, failure: Failure, asked_at: Timestam
         }
     };
     let result = CallResult::Retry { ambiguous, why };
-    let call = Call { asked_at, http: None, error_code: None, result };
+    let call = Call::unanswered(asked_at, result);
     Asked { call, word, refusal: None, next_endpoint: elsewhere, again: elsewhere }
 }
 
 /// One line per request. Never a header, a query or a body beyond a bounded sample.
 fn log<V>(question: &Question<'_, V>, endpoint: &Endpoint, asked: &Asked<V>, took: Duration) {
+    // A batch is told by its size: its codes' own lines follow when their answers are applied.
+    let (code, codes) = match question.codes {
+        [] => (None, None),
+        [code] => (Some(code.as_str()), None),
+        codes => (None, Some(codes.len())),
+    };
     macro_rules! line {
         ($level:ident, $($why:tt)*) => {
             tracing::$level!(
                 api = question.api.as_str(),
-                license.code = %question.code,
+                license.code = code,
+                codes,
+                order.id = question.order.map(OrderId::as_str),
                 request.id = request_id(),
                 http = asked.call.http,
                 result_code = asked.call.error_code.as_deref(),

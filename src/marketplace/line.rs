@@ -61,7 +61,7 @@ impl Line {
         }
     }
 
-    /// Waits until a call of this rank may queue at all. Before [`Line::code`]: a crowd in the background
+    /// Waits until a call of this rank may queue at all. Before [`Line::codes`]: a crowd in the background
     /// holds only the codes that it is about to ask for.
     pub(super) async fn admission(
         &self,
@@ -74,13 +74,25 @@ impl Line {
         }
     }
 
-    /// Waits until no other call for `code` is under way.
-    pub(super) async fn code(
+    /// Waits until no other call for any of `codes` is under way. They are taken in one order by everybody,
+    /// so that no two callers wait for each other.
+    pub(super) async fn codes(
         &self,
-        code: &Code,
+        codes: &[Code],
         deadline: Instant,
-    ) -> Result<CodeTurn<'_>, NoTurn> {
-        let lock = Arc::clone(self.codes().entry(code.clone()).or_default());
+    ) -> Result<Vec<CodeTurn<'_>>, NoTurn> {
+        let mut sorted: Vec<&Code> = codes.iter().collect();
+        sorted.sort_unstable();
+        sorted.dedup();
+        let mut turns = Vec::with_capacity(sorted.len());
+        for code in sorted {
+            turns.push(self.code(code, deadline).await?);
+        }
+        Ok(turns)
+    }
+
+    async fn code(&self, code: &Code, deadline: Instant) -> Result<CodeTurn<'_>, NoTurn> {
+        let lock = Arc::clone(self.entries().entry(code.clone()).or_default());
         // Made before the wait, so that the entry is dropped with the last who waits.
         let mut turn = CodeTurn { line: self, code: code.clone(), held: None };
         let held = timeout_at(deadline, lock.lock_owned()).await.map_err(|_| NoTurn::CodeBusy)?;
@@ -132,7 +144,7 @@ impl Line {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn codes(&self) -> MutexGuard<'_, HashMap<Code, Arc<tokio::sync::Mutex<()>>>> {
+    fn entries(&self) -> MutexGuard<'_, HashMap<Code, Arc<tokio::sync::Mutex<()>>>> {
         self.codes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -155,7 +167,7 @@ pub(super) struct CodeTurn<'l> {
 impl Drop for CodeTurn<'_> {
     fn drop(&mut self) {
         self.held = None;
-        let mut codes = self.line.codes();
+        let mut codes = self.line.entries();
         if codes.get(&self.code).is_some_and(|lock| Arc::strong_count(lock) == 1) {
             codes.remove(&self.code);
         }
@@ -235,7 +247,7 @@ mod tests {
         let (next, ()) = tokio::join!(line.code(&again, soon()), async { drop(held) });
         assert!(next.is_ok());
         drop(next);
-        assert!(line.codes().is_empty());
+        assert!(line.entries().is_empty());
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use crate::domain::outcome::{Outcome, of_answer};
 use crate::domain::time::Timestamp;
 use crate::protocol::aksk::{self, Credentials};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HOST, HeaderValue};
-use reqwest::{Certificate, redirect, retry};
+use reqwest::{Certificate, Method, redirect, retry};
 use std::error::Error;
 use std::io;
 use std::time::Duration;
@@ -29,6 +29,13 @@ const JSON: &str = "application/json";
 pub(super) struct Wire {
     http: reqwest::Client,
     credentials: Credentials,
+}
+
+/// What is sent: a JSON body by POST, or parameters by GET.
+#[derive(Debug)]
+pub(super) enum Payload {
+    Body(Vec<u8>),
+    Parameters(Vec<(&'static str, String)>),
 }
 
 /// An answer, as far as it was read.
@@ -85,32 +92,39 @@ impl Wire {
         Ok(Self { http, credentials })
     }
 
-    /// Sends a signed JSON body and reads the answer, all within `budget`.
-    pub(super) async fn post(
+    /// Sends a signed request and reads the answer, all within `budget`.
+    pub(super) async fn send(
         &self,
         endpoint: &Endpoint,
         path: &str,
-        body: Vec<u8>,
+        payload: &Payload,
         now: Timestamp,
         budget: Duration,
     ) -> Result<Reply, Failure> {
         let date = aksk::sdk_date(now);
         let headers =
             [("host", endpoint.host()), ("content-type", JSON), (aksk::SDK_DATE, date.as_str())];
+        let (method, body, query) = match payload {
+            Payload::Body(body) => (Method::POST, body.as_slice(), Vec::new()),
+            Payload::Parameters(pairs) => {
+                let pairs = pairs.iter().map(|(name, value)| (*name, value.as_str()));
+                (Method::GET, &[][..], pairs.collect())
+            }
+        };
         let signed =
-            aksk::Request { method: "POST", path, query: &[], headers: &headers, body: &body };
+            aksk::Request { method: method.as_str(), path, query: &query, headers: &headers, body };
         let mut authorization =
             HeaderValue::try_from(aksk::authorization(&self.credentials, &signed))
                 .map_err(|_| Failure::Unsent("the access key id does not fit a header".into()))?;
         authorization.set_sensitive(true);
         let response = self
             .http
-            .post(endpoint.at(path))
+            .request(method, endpoint.at(path, &query))
             .header(HOST, endpoint.host())
             .header(CONTENT_TYPE, JSON)
             .header(aksk::SDK_DATE, &date)
             .header(AUTHORIZATION, authorization)
-            .body(body)
+            .body(body.to_vec())
             .timeout(budget)
             .send()
             .await

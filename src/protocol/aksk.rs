@@ -177,7 +177,9 @@ fn canonical_path(path: &str) -> String {
     encoded
 }
 
-fn canonical_query(query: &[(&str, &str)]) -> String {
+/// The query as it is signed, and as it is best sent: sorted and encoded, a space as `%20` (protocol.md 3.2).
+#[must_use]
+pub fn canonical_query(query: &[(&str, &str)]) -> String {
     let mut pairs = query.to_vec();
     pairs.sort_unstable();
     let pairs: Vec<String> = pairs

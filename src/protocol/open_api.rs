@@ -3,6 +3,16 @@
 //! Invariant: only documented words of an answer become a verdict on a code; whatever else an answer
 //! holds is left to the outcome map, and never counts as success.
 
+mod batch;
+mod order;
+mod strange;
+mod usage;
+
+pub use batch::{BATCH_MAX, Batch, batch_activation_verdict, batch_body, batch_query_verdict};
+pub use order::order_verdict;
+pub use strange::{Strange, StrangeKind};
+pub use usage::{CheckFailure, USAGE_CODES_MAX, USAGE_ENTRIES_MAX, usage_body, usage_verdict};
+
 use crate::domain::license::{Code, Expiry, OrderId};
 use crate::domain::outcome::{Outcome, of_answer};
 use crate::domain::slots::Zone;
@@ -42,15 +52,18 @@ pub fn query_body(code: &Code) -> Vec<u8> {
     json!({ "license": code.as_str() }).to_string().into_bytes()
 }
 
-/// An answer of the open API or of the gateway before it.
+/// An answer of the open API or of the gateway before it. The order query has names of its own
+/// (protocol.md 2.7).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
-    /// `error_code`; absent from answers nobody documented.
+    /// `error_code` or `resultCode`; absent from answers nobody documented.
     pub error_code: Option<String>,
-    /// `error_msg`: for people only, its wording differs between versions.
+    /// `error_msg` or `resultMsg`: for people only, its wording differs between versions.
     pub error_msg: Option<String>,
-    /// `data`, as it came.
+    /// `data` or `orderInfo`, as it came.
     pub data: Option<Value>,
+    /// Fields that no document told us of.
+    pub strange: Vec<Strange>,
 }
 
 /// Why a body is no answer of the open API. The marketplace's fault, or that of something between.
@@ -73,7 +86,7 @@ pub enum BadAnswer {
     },
 }
 
-/// Reads an answer's body. Codes may be strings or numbers; unknown fields are ignored.
+/// Reads an answer's body. Codes may be strings or numbers; unknown fields are only told.
 ///
 /// # Errors
 /// [`BadAnswer`] with a bounded sample when the body is no JSON object.
@@ -83,9 +96,14 @@ pub fn parse_answer(body: &[u8]) -> Result<Answer, BadAnswer> {
     }
     match serde_json::from_slice(body) {
         Ok(Value::Object(mut fields)) => Ok(Answer {
-            error_code: text(&fields, "error_code").map(|code| bounded(&code, CODE_CHARS)),
-            error_msg: text(&fields, "error_msg"),
-            data: fields.remove("data").filter(|data| !data.is_null()),
+            strange: strange::fields(&fields),
+            error_code: text(&fields, "error_code")
+                .or_else(|| text(&fields, "resultCode"))
+                .map(|code| bounded(&code, CODE_CHARS)),
+            error_msg: text(&fields, "error_msg").or_else(|| text(&fields, "resultMsg")),
+            data: ["data", "orderInfo"]
+                .into_iter()
+                .find_map(|name| fields.remove(name).filter(|data| !data.is_null())),
         }),
         Ok(_) => Err(BadAnswer::NotObject { sample: sample(body) }),
         Err(_) => Err(BadAnswer::NotJson { sample: sample(body) }),
@@ -137,12 +155,7 @@ pub fn query_verdict(http: u16, answer: &Answer, code: &Code, zone: Zone) -> Opt
             if text(&info, "license_code").is_some_and(|named| named != code.as_str()) {
                 return None;
             }
-            match text(&info, "status")?.as_str() {
-                "ALIVE" => Some(QueryVerdict::Alive(facts(&info, zone))),
-                "EXPIRED" => Some(QueryVerdict::Expired(facts(&info, zone))),
-                "RELEASED" => Some(QueryVerdict::Released),
-                _ => None,
-            }
+            status_verdict(&info, zone)
         }
         // A code that the buyer has not received cannot be activated either.
         Outcome::NotActivated | Outcome::NotReceived => Some(QueryVerdict::NotActivated),
@@ -153,6 +166,16 @@ pub fn query_verdict(http: u16, answer: &Answer, code: &Code, zone: Zone) -> Opt
         | Outcome::IllegalState
         | Outcome::InvalidInBatch
         | Outcome::Unrecognised => None,
+    }
+}
+
+/// What a LicenseInfo says; `None` for a status nobody documented.
+fn status_verdict(info: &Map<String, Value>, zone: Zone) -> Option<QueryVerdict> {
+    match text(info, "status")?.as_str() {
+        "ALIVE" => Some(QueryVerdict::Alive(facts(info, zone))),
+        "EXPIRED" => Some(QueryVerdict::Expired(facts(info, zone))),
+        "RELEASED" => Some(QueryVerdict::Released),
+        _ => None,
     }
 }
 

@@ -87,6 +87,10 @@ impl Workers {
             let due = clock.now();
             self.run(entry, &Slot { name: format!("start {due}"), due }).await?;
         }
+        if entry.job == Job::Usage && !ran {
+            // The same for a report that did not get through.
+            self.lifecycle.retry_usage().await?;
+        }
         if entry.job == Job::Activation && !ran {
             // Calls owed between two slots are made without a row: the events tell of them.
             self.lifecycle.settle_owed().await?;
@@ -148,9 +152,18 @@ impl Workers {
                 json!({ "calls": calls, "nonces_forgotten": nonces })
             }
             Job::Reconcile => self.sweep(entry).await?,
+            Job::Usage => {
+                let flushed = self.lifecycle.flush_usage().await?;
+                json!({ "sent": flushed.sent, "failed": flushed.failed, "waiting": flushed.waiting })
+            }
             Job::Upkeep => {
                 let swept = self.lifecycle.upkeep(self.retention).await?;
-                json!({ "callbacks": swept.callbacks, "probes": swept.probes, "jobs": swept.jobs })
+                json!({
+                    "callbacks": swept.callbacks,
+                    "probes": swept.probes,
+                    "jobs": swept.jobs,
+                    "usage": swept.usage,
+                })
             }
         })
     }
@@ -173,28 +186,31 @@ impl Workers {
         }))
     }
 
-    /// Waits for a poke, or for when the job is wanted again; the activation worker also for the next
-    /// call that is owed.
+    /// Waits for a poke, or for when the job is wanted again; those with calls that are owed also for the
+    /// next of them.
     async fn wait(&self, entry: &Entry) {
-        let clock = &self.lifecycle.clock;
+        let (clock, store) = (&self.lifecycle.clock, &self.lifecycle.store);
         let now = clock.now();
-        if entry.job != Job::Activation {
-            let Some(again) = entry.again_at() else {
-                return entry.poke.notified().await;
-            };
-            let pause = Duration::from_millis(again.ms_since(now).max(0).unsigned_abs());
-            tokio::select! {
-                () = entry.poke.notified() => {}
-                () = tokio::time::sleep(clock.real(pause)) => {}
+        let next = match entry.job {
+            Job::Activation => store.read(|snapshot| snapshot.next_call_due(now)),
+            Job::Usage => store.read(|snapshot| snapshot.next_usage_due(now)),
+            Job::Heartbeat | Job::Reconcile | Job::Upkeep => {
+                let Some(again) = entry.again_at() else {
+                    return entry.poke.notified().await;
+                };
+                let pause = Duration::from_millis(again.ms_since(now).max(0).unsigned_abs());
+                tokio::select! {
+                    () = entry.poke.notified() => {}
+                    () = tokio::time::sleep(clock.real(pause)) => {}
+                }
+                return;
             }
-            return;
-        }
-        let next = self.lifecycle.store.read(|snapshot| snapshot.next_call_due(now));
+        };
         let next = next.ok().flatten().map_or(MINUTE_MS, |at| at.ms_since(now)).clamp(1, MINUTE_MS);
         let pause = clock.real(Duration::from_millis(next.unsigned_abs()));
         tokio::select! {
             () = entry.poke.notified() => {}
-            () = self.lifecycle.owed.notified() => {}
+            () = self.lifecycle.owed.notified(), if entry.job == Job::Activation => {}
             () = tokio::time::sleep(pause) => {}
         }
     }

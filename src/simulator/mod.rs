@@ -5,8 +5,9 @@
 //! everything that is left to chance comes from its seed.
 //!
 //! Reading order: `code` and `market` (the truth about codes), `message`, `calls` and
-//! `callbacks` (what the merchant is told), `gateway`, `ask` and `open_api` (what the merchant
-//! asks), `faults` and `sabotage`, `dial_test`, `console`, `server`.
+//! `callbacks` with `signing` (what the merchant is told), `gateway`, `ask` and `open_api` (what the merchant
+//! asks), `faults` and `sabotage`, `dial_test`, `console`, `server`; then `scenario`, which plays stories
+//! on the console.
 
 mod answer;
 mod ask;
@@ -29,13 +30,16 @@ mod pace;
 mod page;
 mod random;
 mod sabotage;
+mod scenario;
 mod server;
+mod signing;
 mod state;
 mod tls;
 mod usage;
 mod view;
 
 pub use data_file::BadDataFile;
+pub use scenario::{BadScenario, Length, MerchantApi, Outcome, Played, Report, Scenario};
 pub use tls::CertificateFiles;
 
 use crate::clock::Clock;
@@ -63,6 +67,8 @@ pub struct Settings {
     pub callback_url: Option<String>,
     /// Signs the callbacks (Key值).
     pub access_key: SecretString,
+    /// The key before the present one; what is ordered to be signed with it, is.
+    pub old_access_key: Option<SecretString>,
     /// The merchant's access key id for the open API.
     pub ak: String,
     /// The merchant's secret key.
@@ -93,6 +99,7 @@ impl Settings {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             callback_url: None,
             access_key,
+            old_access_key: None,
             ak,
             sk,
             speed: 1,
@@ -177,6 +184,7 @@ impl Simulator {
         let parts = Parts {
             pace,
             access_key: AccessKey::new(settings.access_key),
+            old_key: settings.old_access_key.map(AccessKey::new),
             wrong_key: AccessKey::new("not-the-key-that-was-bound".into()),
             credentials: Credentials::new(settings.ak, settings.sk),
             client,

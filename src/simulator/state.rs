@@ -135,6 +135,8 @@ pub(super) struct Shared {
     pub pace: Pace,
     /// Signs the calls.
     pub access_key: AccessKey,
+    /// The key before the present one, if there was one.
+    pub old_key: Option<AccessKey>,
     /// Signs calls that a fault rule wants signed wrong.
     pub wrong_key: AccessKey,
     /// What open-API requests must be signed with.
@@ -161,6 +163,8 @@ pub(super) struct Parts {
     pub pace: Pace,
     /// The key of the calls.
     pub access_key: AccessKey,
+    /// See [`Shared::old_key`].
+    pub old_key: Option<AccessKey>,
     /// Another key.
     pub wrong_key: AccessKey,
     /// The merchant's credentials.
@@ -185,6 +189,7 @@ impl Shared {
         Self {
             pace: parts.pace,
             access_key: parts.access_key,
+            old_key: parts.old_key,
             wrong_key: parts.wrong_key,
             credentials: parts.credentials,
             client: parts.client,

@@ -11,6 +11,7 @@ mod licenses;
 mod outbox;
 mod reader;
 mod schema;
+mod usage;
 mod writer;
 
 pub use callbacks::{
@@ -21,6 +22,9 @@ pub use jobs::{JobRun, ProbeDraft, ProbeRow};
 pub use licenses::{LicenseFilter, LicenseRow};
 pub use outbox::{Call, Owed};
 pub use reader::Snapshot;
+pub use usage::{
+    UsageBatch, UsageDay, UsageEnd, UsageFilter, UsageLimits, UsageRow, UsageState, UsageTrouble,
+};
 pub use writer::{Tx, WriterEnd, WriterStats};
 
 use reader::Readers;

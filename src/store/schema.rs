@@ -19,10 +19,12 @@ const SQLITE_NEEDED: i32 = 3_051_003;
 /// How long a connection waits for a lock another one of ours holds.
 const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// The schema this program knows.
-const KNOWN: i64 = 1;
-/// What turns schema n into n + 1. Schema 1 is `schema.sql`.
-const STEPS: [&str; 1] = [include_str!("../../schema.sql")];
+/// The schema this program knows, as a fresh file gets it.
+const SCHEMA: &str = include_str!("../../schema.sql");
+/// Its number.
+const KNOWN: i64 = 2;
+/// What brings an older file up to date: the first one turns schema 1 into 2, and so on.
+const STEPS: [&str; 1] = [include_str!("steps/usage.sql")];
 
 /// Takes the folder, making it (0700) if need be.
 pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
@@ -105,10 +107,13 @@ fn identify(file: &Path, connection: &Connection, fresh: bool) -> Result<(), Ope
     Ok(())
 }
 
+/// Each step is a transaction, so that a start that is killed goes on where it stopped.
 fn migrate(file: &Path, connection: &mut Connection) -> Result<(), OpenError> {
     let fail = |source| sqlite(file, source);
     let version = user_version(file, connection)?;
-    for (next, step) in (1i64..).zip(STEPS).skip(usize::try_from(version).unwrap_or(0)) {
+    let fresh = (KNOWN, SCHEMA);
+    let steps = if version == 0 { vec![fresh] } else { (2..).zip(STEPS).collect() };
+    for (next, step) in steps.into_iter().filter(|(next, _)| *next > version) {
         let transaction = connection.transaction().map_err(fail)?;
         transaction.execute_batch(step).map_err(fail)?;
         transaction.pragma_update(None, "user_version", next).map_err(fail)?;
@@ -169,8 +174,47 @@ fn sqlite(file: &Path, source: rusqlite::Error) -> OpenError {
 mod tests {
     use super::*;
 
+    /// The schema that each earlier version made, the oldest first.
+    const EARLIER: [&str; 1] = [include_str!("../../tests/schemas/1.sql")];
+
+    /// Every table and index: its name and its columns, without comments and spacing.
+    fn shape(connection: &Connection) -> Vec<(String, String)> {
+        let mut statement = connection
+            .prepare("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name")
+            .expect("a statement");
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("rows");
+        let plain = |sql: String| {
+            let lines = sql.lines().map(|line| line.split("--").next().unwrap_or_default());
+            lines.collect::<String>().replace(|c: char| c.is_whitespace() || c == '"', "")
+        };
+        rows.map(|row| row.map(|(name, sql): (String, String)| (name, plain(sql))))
+            .collect::<Result<_, _>>()
+            .expect("rows")
+    }
+
     #[test]
-    fn the_last_step_leads_to_the_schema_we_know() {
-        assert_eq!(i64::try_from(STEPS.len()), Ok(KNOWN));
+    fn every_earlier_schema_is_brought_to_the_one_a_fresh_file_gets() {
+        assert_eq!(i64::try_from(STEPS.len()), Ok(KNOWN - 1));
+        let file = Path::new("in memory");
+        let mut fresh = Connection::open_in_memory().expect("a database");
+        migrate(file, &mut fresh).expect("made");
+        assert_eq!(user_version(file, &fresh).expect("a number"), KNOWN);
+        for (version, schema) in (1i64..).zip(EARLIER) {
+            let mut old = Connection::open_in_memory().expect("a database");
+            old.execute_batch(schema).expect("made");
+            old.pragma_update(None, "user_version", version).expect("set");
+            old.execute_batch(
+                "INSERT INTO license (code, state, marketplace_status, renewals_in_force, \
+                 registered_at, buyer_waits) VALUES ('PL1', 'issued', 'unknown', 0, 1, 0)",
+            )
+            .expect("stored");
+            migrate(file, &mut old).expect("brought up to date");
+            assert_eq!(user_version(file, &old).expect("a number"), KNOWN);
+            assert_eq!(shape(&old), shape(&fresh), "from schema {version}");
+            let kept: i64 = old
+                .query_row("SELECT count(*) FROM license WHERE code = 'PL1'", [], |row| row.get(0))
+                .expect("a count");
+            assert_eq!(kept, 1);
+        }
     }
 }

@@ -375,6 +375,8 @@ fn status_jobs_and_callbacks_are_shown() {
     assert!(out(&stand.run(&["job", "list"])).contains("usage"));
     assert!(out(&stand.run(&["job", "run", "reconcile"])).contains("started"));
     assert!(stand.targets().contains(&"GET /v1/callbacks?verdict=refused&limit=50".to_owned()));
+    assert!(out(&stand.run(&["usage", "list", "--state", "failed"])).starts_with("DAY"));
+    assert!(stand.targets().contains(&"GET /v1/usage?state=failed&limit=50".to_owned()));
 }
 
 #[test]

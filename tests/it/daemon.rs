@@ -20,10 +20,13 @@ mod raw_http;
 mod repeats;
 mod replies;
 mod software;
+mod strange;
 mod sweeps;
 mod test_traffic;
 mod truth;
 mod unknown_codes;
+mod usage;
+mod usage_storm;
 mod wire;
 
 use authcoded::clock::Clock;
@@ -165,8 +168,9 @@ impl Daemon {
         };
         daemon.write_files();
         daemon.run().await;
-        // The sweep at the start would ask about codes that the test registers at once.
-        for job in ["reconcile", "heartbeat"] {
+        // The sweep at the start would ask about codes that the test registers at once, and a flush would
+        // send what it reports.
+        for job in ["reconcile", "heartbeat", "usage"] {
             wait_until("the jobs of the start are over", async || {
                 daemon.lines().into_iter().find(|line| line["job"] == job)
             })
@@ -265,6 +269,17 @@ impl Daemon {
     /// Changes the database of a stopped daemon: for what only time could do.
     pub(crate) fn edit(&self, sql: &str) {
         assert!(self.running.is_none(), "it runs");
+        self.change(sql);
+    }
+
+    /// The same while it runs; its readers see it from its next commit on.
+    pub(crate) async fn edit_under_way(&self, sql: &str) {
+        self.change(sql);
+        let body = serde_json::json!({"code": "PL-COMMIT", "activate": false, "note": nonce()});
+        self.order("/v1/licenses", body).await;
+    }
+
+    fn change(&self, sql: &str) {
         let file = self.folder().join("data/authcoded.db");
         assert!(file.is_file(), "{}", file.display());
         let connection = rusqlite::Connection::open(file).expect("the database");

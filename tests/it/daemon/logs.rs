@@ -3,13 +3,18 @@
 
 use super::market::{Api, Market, error};
 use super::wire::{but, date_in_days, freeze, renewal};
-use super::{Daemon, Signed, signed};
+use super::{Daemon, Signed, signed, wait_until};
 use serde_json::{Value, json};
 
-/// The lines with this message that name this code.
-fn about(daemon: &Daemon, message: &str, code: &str) -> Vec<Value> {
-    let lines = daemon.lines().into_iter();
-    lines.filter(|line| line["message"] == message && line["license.code"] == code).collect()
+/// The lines with this message that name this code, once there is one: an answer may overtake its line.
+async fn about(daemon: &Daemon, message: &str, code: &str) -> Vec<Value> {
+    wait_until("the line is read", async || {
+        let lines = daemon.lines().into_iter();
+        let about = |line: &Value| line["message"] == message && line["license.code"] == code;
+        let lines: Vec<_> = lines.filter(about).collect();
+        (!lines.is_empty()).then_some(lines)
+    })
+    .await
 }
 
 #[tokio::test]
@@ -18,7 +23,7 @@ async fn a_callback_and_the_transition_it_caused_are_one_line_each_under_one_req
     let daemon = Daemon::start(&[market.http()]).await;
     daemon.activated("PL1").await;
     assert_eq!(daemon.callback(&renewal("PL1", "CS-1", &date_in_days(400))).await, "000000");
-    let lines = about(&daemon, "callback", "PL1");
+    let lines = about(&daemon, "callback", "PL1").await;
     assert_eq!(lines.len(), 1);
     let line = &lines[0];
     assert_eq!((&line["order.id"], &line["result_code"]), (&json!("CS-1"), &json!("000000")));
@@ -39,9 +44,9 @@ async fn a_callback_and_the_transition_it_caused_are_one_line_each_under_one_req
     assert_eq!((&moved["order.id"], &moved["request.id"]), (&json!("CS-1"), &json!(request)));
 
     daemon.callback(&freeze("PL2")).await;
-    let call = &about(&daemon, "callback", "PL2")[0];
+    let call = &about(&daemon, "callback", "PL2").await[0];
     assert_ne!(call["request.id"], json!(request));
-    let asked = &about(&daemon, "marketplace call", "PL2")[0];
+    let asked = &about(&daemon, "marketplace call", "PL2").await[0];
     assert_eq!(asked["request.id"], call["request.id"], "the question inside it");
 }
 
@@ -52,7 +57,7 @@ async fn a_marketplace_call_is_one_line() {
     market.says(Api::Activate, "PL1", [error(200, "92020004")]);
     daemon.register("PL1", true).await;
     daemon.order("/v1/licenses/PL1/activate", Value::Null).await;
-    let lines = about(&daemon, "marketplace call", "PL1");
+    let lines = about(&daemon, "marketplace call", "PL1").await;
     assert_eq!(lines.len(), 1, "as many as the marketplace saw");
     let line = &lines[0];
     assert_eq!((&line["api"], &line["outcome"]), (&json!("activate"), &json!("not_received")));

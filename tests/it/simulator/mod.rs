@@ -1,6 +1,8 @@
 //! The simulated marketplace, driven over HTTP only, as a merchant's server would meet it.
 
 mod calls;
+mod client;
+mod faults;
 mod merchant;
 mod open_api;
 
