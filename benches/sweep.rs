@@ -23,20 +23,21 @@ use rig::figures::{Latencies, met};
 use rig::load::{Load, steady};
 use secrecy::SecretString;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const CODES: [usize; 2] = [10_000, 100_000];
+/// The caches of SQLite (16 MiB in all) are not yet full with the first, and full with the second.
+const CODES: [usize; 3] = [10_000, 50_000, 100_000];
 /// Callbacks a second, over so many connections.
 const CALLBACKS_PER_S: f64 = 100.0;
 const CONNECTIONS: usize = 8;
-/// Callbacks of one round: some seconds, less than the smallest sweep takes.
-const CALLBACKS: usize = 500;
+/// One callback for so many codes, so that they end before the sweep does.
+const CODES_PER_CALLBACK: usize = 75;
 /// A sweep that takes longer ends the bench.
 const PATIENCE: Duration = Duration::from_secs(100);
-/// Memory of ten times as many codes, and the 99th percentile of callbacks during a sweep.
+/// Memory of the most codes over that of the fewest which fill the caches.
 const GOAL_GROWTH: f64 = 1.25;
-const GOAL_P99_MS: f64 = 50.0;
 
 fn main() {
     let most = CODES[CODES.len() - 1];
@@ -44,11 +45,11 @@ fn main() {
     println!("sweeps against the simulated marketplace at full speed\n");
     println!("{:>8} | {:>7} | {:>10} | {:>8}", "codes", "seconds", "codes/s", "peak MiB");
     let peaks = CODES.map(|codes| sweep(&market, codes));
-    let growth = peaks[1] / peaks[0];
+    let growth = peaks[2] / peaks[1];
     println!(
         "\npeak memory of {} codes over that of {}: {growth:.2} (goal {GOAL_GROWTH}: {})",
+        CODES[2],
         CODES[1],
-        CODES[0],
         met(growth <= GOAL_GROWTH)
     );
     drop(market);
@@ -67,10 +68,11 @@ fn sweep(market: &Market, codes: usize) -> f64 {
     });
     let setting =
         Setting { keep_alive: true, log_level: "warn", marketplace: Some(market.address) };
+    let count = codes / CODES_PER_CALLBACK;
     let idle = {
         let daemon = Daemon::start(folder.path(), setting);
         daemon.settle();
-        callbacks(daemon.callback, &names, 0)
+        callbacks(daemon.callback, &names, 0..count)
     };
     let database = rusqlite::Connection::open(data.join("authcoded.db")).expect("the database");
     let aged = format!(
@@ -82,7 +84,7 @@ fn sweep(market: &Market, codes: usize) -> f64 {
 
     let began = Instant::now();
     let daemon = Daemon::start(folder.path(), setting);
-    let during = callbacks(daemon.callback, &names, CALLBACKS);
+    let during = callbacks(daemon.callback, &names, count..2 * count);
     let early = !finished(&daemon);
     while !finished(&daemon) {
         assert!(began.elapsed() < PATIENCE, "the sweep of {codes} codes takes too long");
@@ -99,9 +101,9 @@ fn sweep(market: &Market, codes: usize) -> f64 {
         let (p50, p99) = (latencies.percentile_ms(50), latencies.percentile_ms(99));
         println!("    callbacks, {name:>16}: p50 {p50:>5.1} ms, p99 {p99:>5.1} ms");
     }
-    let p99 = during.percentile_ms(99);
-    let note = if early { "" } else { ", though the sweep ended before them" };
-    println!("    p99 during the sweep (goal {GOAL_P99_MS} ms: {}{note})", met(p99 < GOAL_P99_MS));
+    if !early {
+        println!("    but the sweep ended before the callbacks that were to meet it");
+    }
     peak
 }
 
@@ -117,10 +119,10 @@ fn finished(daemon: &Daemon) -> bool {
     run["last_counts"]["asked"].as_u64() > Some(0) && !run["last_finished"].is_null()
 }
 
-/// Renewals at a steady rate; orders count from `first`.
-fn callbacks(address: SocketAddr, codes: &[String], first: usize) -> Latencies {
+/// Renewals at a steady rate.
+fn callbacks(address: SocketAddr, codes: &[String], orders: Range<usize>) -> Latencies {
     let key = AccessKey::new(SecretString::from(ACCESS_KEY));
-    let requests = (first..first + CALLBACKS).map(|order| renewal(&key, codes, order)).collect();
+    let requests = orders.map(|order| renewal(&key, codes, order)).collect();
     let load = Load {
         address,
         requests: Arc::new(requests),

@@ -18,14 +18,12 @@ use crate::protocol::open_api::{
 };
 use crate::store::{self, StoreError, Tx, UsageBatch, UsageEnd, UsageLimits, UsageRow};
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// One report. The marketplace would take 100 times 100 entries; fewer are written in one transaction, so
 /// that no callback waits for it.
 const LIMITS: UsageLimits =
     UsageLimits { codes: USAGE_CODES_MAX, entries_of_a_code: USAGE_ENTRIES_MAX, entries: 2_000 };
-/// How long one report may take.
-const REPORT: Effort = Effort::Once { deadline: Duration::from_secs(10) };
 
 /// What the software reports of a code.
 #[derive(Debug)]
@@ -164,7 +162,8 @@ impl Lifecycle {
     ) -> Result<Step, StoreError> {
         let report = report_of(&rows);
         let began = Instant::now();
-        let call = self.marketplace.report_usage(&report, batch.body.clone(), REPORT).await;
+        let call =
+            self.marketplace.report_usage(&report, batch.body.clone(), Effort::Background).await;
         self.note_call(Errand::Usage, &call, began);
         let (now, jitter) = (self.clock.now(), jitter());
         let (step, told) = self
