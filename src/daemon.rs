@@ -6,7 +6,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Secrets};
 use crate::domain::time::Timestamp;
 use crate::guard::{Guard, Prober};
-use crate::http::{Admin, CallbackRoute, Limits, Listener, Serving, Software, Tls, Token};
+use crate::http::{Admin, CallbackRoute, Door, Limits, Listener, Serving, Software, Tls, Token};
 use crate::http::{acceptor, serve};
 use crate::lifecycle::{Leases, Lifecycle, Retention, STOPPED_UNTIL};
 use crate::marketplace::{Client, Settings};
@@ -310,9 +310,11 @@ impl Parts<'_> {
         stop: &watch::Receiver<bool>,
     ) -> Vec<Serving> {
         let callback = &self.config.callback;
+        let order_keys = self.secrets.order_keys.iter().cloned().map(AccessKey::new).collect();
+        let orders = self.config.orders.as_ref();
         let route = Arc::new(CallbackRoute::new(
-            callback.path.clone(),
-            keys,
+            Door::new(callback.path.clone(), keys),
+            orders.map(|orders| Door::new(orders.path.clone(), order_keys)),
             callback.probe_codes.iter().cloned().collect(),
             Arc::clone(&self.lifecycle),
         ));
@@ -371,6 +373,7 @@ fn announce(config: &Config, addresses: Addresses) {
         version = env!("CARGO_PKG_VERSION"),
         callback = %addresses.callback,
         callback_path = config.callback.path,
+        orders_path = config.orders.as_ref().map(|orders| orders.path.as_str()),
         admin = %addresses.admin,
         software = addresses.software.map(tracing::field::display),
         data_dir = %config.data_dir.display(),

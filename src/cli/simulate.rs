@@ -44,6 +44,12 @@ pub(super) struct Args {
     /// The key (Key值) that signs callbacks; made in the data folder if not given
     #[arg(long, value_name = "FILE")]
     access_key_file: Option<PathBuf>,
+    /// The merchant's URL for order notifications; may be set later on the console
+    #[arg(long, value_name = "URL")]
+    order_url: Option<String>,
+    /// The key that signs order notifications; made in the data folder if not given
+    #[arg(long, value_name = "FILE")]
+    order_key_file: Option<PathBuf>,
     /// The merchant's access key id; made in the data folder if not given
     #[arg(long, value_name = "FILE")]
     ak_file: Option<PathBuf>,
@@ -87,6 +93,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let made = |given: Option<PathBuf>, name| given.unwrap_or_else(|| args.data_dir.join(name));
     let files = SecretFiles {
         access_key: made(args.access_key_file.clone(), "access-key"),
+        order_key: made(args.order_key_file.clone(), "order-key"),
         ak: made(args.ak_file.clone(), "ak"),
         sk: made(args.sk_file.clone(), "sk"),
     };
@@ -105,10 +112,11 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where the three secrets are.
+/// Where the secrets are.
 #[derive(Debug)]
 struct SecretFiles {
     access_key: PathBuf,
+    order_key: PathBuf,
     ak: PathBuf,
     sk: PathBuf,
 }
@@ -123,11 +131,14 @@ fn settings(args: &Args, files: &SecretFiles) -> anyhow::Result<Settings> {
         read_secret(path)
     };
     let access_key = secret(&args.access_key_file, &files.access_key, LETTERS, 36)?;
+    let order_key = secret(&args.order_key_file, &files.order_key, LETTERS, 36)?;
     let ak = secret(&args.ak_file, &files.ak, CAPITALS, 20)?;
     let sk = secret(&args.sk_file, &files.sk, LETTERS, 40)?;
     Ok(Settings {
         listen: args.listen,
         callback_url: args.callback_url.clone(),
+        order_url: args.order_url.clone(),
+        order_key: Some(order_key),
         speed: args.speed,
         seed: args.seed,
         dial_tests: !args.no_dial_tests,
@@ -150,6 +161,7 @@ fn tell(address: SocketAddr, files: &SecretFiles) -> anyhow::Result<()> {
     writeln!(out, "  open API    http://{address}   (the daemon's marketplace.endpoints)")?;
     writeln!(out, "  console     http://{address}/console")?;
     writeln!(out, "  access key  {}   (callback.access-key-files)", files.access_key.display())?;
+    writeln!(out, "  order key   {}   (orders.access-key-files)", files.order_key.display())?;
     writeln!(out, "  AK          {}   (marketplace.ak-file)", files.ak.display())?;
     writeln!(out, "  SK          {}   (marketplace.sk-file)", files.sk.display())?;
     writeln!(out, "Ctrl-C ends it.")?;

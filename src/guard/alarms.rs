@@ -2,12 +2,14 @@
 
 use super::Guard;
 use crate::domain::time::{DAY_MS, Timestamp};
-use crate::store::{EventFilter, StoreError};
+use crate::store::{EventFilter, Overdue, StoreError};
 
 /// A contradiction is shown for this long.
 const CONTRADICTION_MS: i64 = DAY_MS;
 /// Contradictions shown at most.
 const CONTRADICTIONS: usize = 50;
+/// A purchase whose code is awaited for longer than this is told.
+const AWAITED_MS: i64 = 3 * DAY_MS;
 /// Skew of the clock that is told (hazards: alarm at 20 s, high at 45 s).
 const SKEW_WARN_MS: i64 = 20_000;
 const SKEW_HIGH_MS: i64 = 45_000;
@@ -66,9 +68,10 @@ impl Guard {
             limit: CONTRADICTIONS,
             ..Default::default()
         };
-        let (probe, orphans, contradictions) = self.lifecycle.store.read(|snapshot| {
+        let (probe, orphans, orders, contradictions) = self.lifecycle.store.read(|snapshot| {
             let probe = snapshot.probes(None, 1)?.into_iter().next();
-            Ok((probe, snapshot.orphan_count()?, snapshot.events(&filter)?))
+            let orders = snapshot.awaited_orders(now.plus_ms(-AWAITED_MS))?;
+            Ok((probe, snapshot.orphan_count()?, orders, snapshot.events(&filter)?))
         })?;
         if let Some(probe) = probe.filter(|probe| probe.outcome == "failed") {
             alarms.push(Alarm {
@@ -92,6 +95,7 @@ impl Guard {
                 what_to_do: "nothing while the marketplace is away; otherwise see `authcoded callback list`",
             });
         }
+        alarms.extend(orders.map(orders_awaited));
         for event in contradictions {
             alarms.push(Alarm {
                 id: format!("contradiction-{}", event.id),
@@ -132,5 +136,24 @@ impl Guard {
                 what_to_do: "repair time synchronisation: at 60 s every callback is refused",
             });
         }
+    }
+}
+
+fn orders_awaited(overdue: Overdue) -> Alarm {
+    let Overdue { count, oldest, since } = overdue;
+    let text = if count == 1 {
+        format!("order {oldest} was bought, but no code was registered for it")
+    } else {
+        let others = count - 1;
+        format!("order {oldest} and {others} more were bought, but no code was registered for them")
+    };
+    Alarm {
+        id: "orders-awaited".to_owned(),
+        kind: "orders_awaited",
+        since,
+        severity: Severity::Warning,
+        code: None,
+        text,
+        what_to_do: "see `authcoded order list --state awaited`; ask the buyer to receive the code and hand it over, then `authcoded license add CODE --order-id ORDER`",
     }
 }

@@ -1,5 +1,7 @@
 //! What operators call: everything there is to see, and the few orders there are to give.
 
+mod orders;
+
 use super::access::{Token, check_host};
 use super::body::{Query, decode_segment, read_json};
 use super::problem::{Answer, Problem, json_answer};
@@ -104,6 +106,7 @@ impl Admin {
                 let row = self.lifecycle.store.read(|snapshot| snapshot.callback(id))?;
                 shapes::callback(&row.ok_or_else(|| Problem::not_found("callback"))?)
             }
+            ["v1", "orders"] => self.orders(query).await?,
             ["v1", "events"] => self.events(query, None).await?,
             ["v1", "probes"] => self.probes(query).await?,
             ["v1", "jobs"] => {
@@ -158,6 +161,7 @@ impl Admin {
             ["v1", "licenses", code, "release"] => {
                 self.move_by_hand(code, request, Command::Release { order_id: None }).await
             }
+            ["v1", "orders", order_id, "query"] => self.query_order(order_id, request).await,
             ["v1", "probes"] => {
                 read_json::<NoBody>(request).await?;
                 let slot = format!("manual {}", self.lifecycle.clock.now());
@@ -327,10 +331,11 @@ impl Admin {
 
     fn summary(&self) -> Result<serde_json::Value, Problem> {
         let now = self.lifecycle.clock.now();
-        let (counts, waiting, probes) = self.lifecycle.store.read(|snapshot| {
+        let (counts, waiting, orders, probes) = self.lifecycle.store.read(|snapshot| {
             Ok((
                 snapshot.license_counts()?,
                 snapshot.waiting_for_buyer()?,
+                snapshot.awaited_orders(now.plus_ms(1))?,
                 snapshot.probes(None, 1)?,
             ))
         })?;
@@ -343,6 +348,7 @@ impl Admin {
             "now": now.to_string(),
             "licenses": licenses,
             "waiting_for_buyer": waiting,
+            "orders_awaited": orders.map_or(0, |orders| orders.count),
             "alarms": self.guard.alarms()?.len(),
             "last_heartbeat": probes.first().map(shapes::probe),
             "next_heartbeat": self.board.next_heartbeat(now).map(|at| at.to_string()),
@@ -486,9 +492,14 @@ fn wrong_method(segments: &[&str]) -> Problem {
         ["v1", "licenses" | "probes"] => Problem::method_not_allowed("GET, POST"),
         ["v1", "licenses" | "callbacks", _]
         | ["v1", "licenses", _, "events"]
-        | ["v1", "callbacks" | "events" | "jobs" | "summary" | "alarms" | "drift" | "lease-keys"]
+        | [
+            "v1",
+            "callbacks" | "orders" | "events" | "jobs" | "summary" | "alarms" | "drift"
+            | "lease-keys",
+        ]
         | ["v1", "drift", "plan"] => Problem::method_not_allowed("GET"),
         ["v1", "licenses", _, "activate" | "query" | "received" | "release"]
+        | ["v1", "orders", _, "query"]
         | ["v1", "drift", "apply"]
         | ["v1", "lease-keys", "rotate"]
         | ["v1", "jobs", _, "run"] => Problem::method_not_allowed("POST"),

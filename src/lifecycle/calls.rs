@@ -28,7 +28,7 @@ const BACKOFF_LAST_MS: i64 = 5 * MINUTE_MS;
 /// not wait for it.
 const BEHIND_A_FREEZE_MS: i64 = HOUR_MS;
 /// How long one try in the background may take.
-const BACKGROUND: Effort = Effort::Once { deadline: Duration::from_secs(10) };
+pub(super) const BACKGROUND: Effort = Effort::Once { deadline: Duration::from_secs(10) };
 /// What the marketplace answers when all is well.
 const SUCCESS: &str = "92020000";
 /// Owed calls under way at once.
@@ -43,6 +43,8 @@ pub enum Errand {
     Activate,
     /// Query.
     Query,
+    /// Query of an order.
+    Order,
 }
 
 /// What a call came to, as the admin API tells it.
@@ -145,7 +147,12 @@ impl Lifecycle {
             }
             let due = self.store.list(move |snapshot| snapshot.due_calls(now, PAGE)).await?;
             if due.is_empty() {
-                return Ok(made);
+                // Codes come first: they are looked for again after each handful of orders.
+                match self.settle_orders().await? {
+                    0 => return Ok(made),
+                    orders => made += orders,
+                }
+                continue;
             }
             made += due.len() as u64;
             self.make(due).await?;
@@ -351,6 +358,7 @@ impl Lifecycle {
         let api = match errand {
             Errand::Activate => "activate",
             Errand::Query => "query",
+            Errand::Order => "order",
         };
         let outcome = match &call.result {
             CallResult::Verdict(_) => "answered",
@@ -369,7 +377,7 @@ impl Lifecycle {
     }
 }
 
-fn finished(
+pub(super) fn finished(
     joined: Result<Result<(), StoreError>, tokio::task::JoinError>,
 ) -> Result<(), StoreError> {
     joined.unwrap_or_else(|error| {
@@ -539,7 +547,7 @@ fn put_off(tx: &mut Tx<'_>, owed: Owed, due: Due, now: Timestamp) -> Result<(), 
 }
 
 /// 5 s, doubling to 5 min, times 0.8 to 1.2 (`jitter` in 0..1), so that a crowd spreads.
-fn backoff_ms(attempts: u32, jitter: f64) -> i64 {
+pub(super) fn backoff_ms(attempts: u32, jitter: f64) -> i64 {
     let plain = BACKOFF_FIRST_MS.saturating_mul(1 << attempts.min(10)).min(BACKOFF_LAST_MS);
     #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "minutes")]
     let spread = (plain as f64 * (0.8 + 0.4 * jitter)) as i64;
@@ -547,7 +555,7 @@ fn backoff_ms(attempts: u32, jitter: f64) -> i64 {
 }
 
 /// A random number in 0..1.
-fn jitter() -> f64 {
+pub(super) fn jitter() -> f64 {
     use ring::rand::SecureRandom as _;
     let mut byte = [0u8; 1];
     match ring::rand::SystemRandom::new().fill(&mut byte) {

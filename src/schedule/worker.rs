@@ -137,9 +137,10 @@ impl Workers {
             }
             Job::Activation => {
                 let calls = self.lifecycle.settle_owed().await?;
+                let orders = self.lifecycle.mark_arrived_orders().await?;
                 let nonces = self.lifecycle.forget_nonces().await?;
                 self.lifecycle.mark_hearing().await?;
-                json!({ "calls": calls, "nonces_forgotten": nonces })
+                json!({ "calls": calls, "orders_arrived": orders, "nonces_forgotten": nonces })
             }
             Job::Reconcile => {
                 let sweep = self.lifecycle.reconcile().await?;
@@ -159,7 +160,10 @@ impl Workers {
         }
         let clock = &self.lifecycle.clock;
         let now = clock.now();
-        let next = self.lifecycle.store.read(|snapshot| snapshot.next_call_due(now));
+        let next = self.lifecycle.store.read(|snapshot| {
+            let (call, order) = (snapshot.next_call_due(now)?, snapshot.next_order_due(now)?);
+            Ok(call.into_iter().chain(order).min())
+        });
         let next = next.ok().flatten().map_or(MINUTE_MS, |at| at.ms_since(now)).clamp(1, MINUTE_MS);
         let pause = clock.real(Duration::from_millis(next.unsigned_abs()));
         tokio::select! {

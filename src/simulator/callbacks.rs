@@ -5,7 +5,7 @@
 
 use super::calls::{Attempt, RETRY_EVERY};
 use super::faults::{Fault, On};
-use super::message::Message;
+use super::message::{Interface, Message};
 use super::server::stopped;
 use super::state::{Shared, State};
 use crate::domain::time::Timestamp;
@@ -54,6 +54,7 @@ async fn deliver(shared: Arc<Shared>, id: u64) {
         let Some((message, due)) = next else { return };
         shared.pace.until(due).await;
         let (url, faults) = shared.note(|state| draw(state, &message));
+        let url = url.filter(|_| shared.key(message.interface()).is_some());
         let Some(url) = url.filter(|_| !faults.contains(&Fault::Drop)) else {
             tracing::info!(license.code = message.license, "callback dropped");
             shared.change(|state| state.kept.calls.drop_call(id)).await;
@@ -82,12 +83,13 @@ async fn deliver(shared: Arc<Shared>, id: u64) {
 fn draw(state: &mut State, message: &Message) -> (Option<String>, Vec<Fault>) {
     let State { faults, kept, .. } = state;
     let about: Vec<&str> = message.license.as_deref().into_iter().collect();
-    (kept.callback_url.clone(), faults.draw(On::Callback, &about, &mut kept.dice))
+    let url = kept.url(message.interface()).map(str::to_owned);
+    (url, faults.draw(On::Callback, &about, &mut kept.dice))
 }
 
 /// One attempt; with a duplicate on order, the doubled one comes first, and the last one counts.
 async fn attempt(shared: &Shared, url: &str, message: &Message, faults: &[Fault]) -> Vec<Attempt> {
-    let mut manner = Manner::default();
+    let mut manner = Manner { interface: message.interface(), ..Manner::default() };
     for fault in faults {
         match fault {
             Fault::Delay(ms) => tokio::time::sleep(Duration::from_millis(*ms)).await,
@@ -134,6 +136,8 @@ async fn attempt(shared: &Shared, url: &str, message: &Message, faults: &[Fault]
 /// How a call is signed and dressed, when not as it should be.
 #[derive(Debug, Clone)]
 pub(super) struct Manner {
+    /// Whose key signs.
+    pub interface: Interface,
     /// One digit of the signature is wrong.
     pub bad_signature: bool,
     /// Signed with another key.
@@ -148,8 +152,14 @@ pub(super) struct Manner {
 
 impl Default for Manner {
     fn default() -> Self {
-        let content_type = "application/json";
-        Self { bad_signature: false, wrong_key: false, skew_s: 0, nonce: None, content_type }
+        Self {
+            interface: Interface::Licences,
+            bad_signature: false,
+            wrong_key: false,
+            skew_s: 0,
+            nonce: None,
+            content_type: "application/json",
+        }
     }
 }
 
@@ -168,7 +178,9 @@ pub(super) fn sign(shared: &Shared, url: &str, body: &str, manner: &Manner) -> S
     let signed_at = at.plus_ms(manner.skew_s.saturating_mul(1_000));
     let nonce = manner.nonce.clone();
     let nonce = nonce.unwrap_or_else(|| shared.note(|state| state.kept.nonces.nonce()));
-    let key = if manner.wrong_key { &shared.wrong_key } else { &shared.access_key };
+    // Nothing is sent to an interface without a key; if it were, it must not look right.
+    let key = shared.key(manner.interface).filter(|_| !manner.wrong_key);
+    let key = key.unwrap_or(&shared.wrong_key);
     let mut query = signed_query(key, body.as_bytes(), signed_at, &nonce);
     if manner.bad_signature {
         query = with_a_wrong_digit(&query);

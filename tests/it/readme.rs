@@ -72,17 +72,18 @@ fn it_has_every_key_of_the_configuration_with_its_default() {
     let mut section = String::new();
     let mut keys = BTreeSet::new();
     for line in shipped.lines() {
-        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        let written = line.strip_prefix('#').unwrap_or(line);
+        if let Some(name) = written.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             section = format!("{name}.");
         }
-        let written = line.strip_prefix('#').unwrap_or(line);
         let Some((key, value)) = written.split_once(" = ") else { continue };
         if !key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-') {
             continue;
         }
         let key = format!("{section}{key}");
-        // What is commented out and holds no path of an example is the default.
-        if line.starts_with('#') && !value.contains("/etc/") && !value.contains("/run/") {
+        // What is commented out and names no file of an example is the default.
+        let example = ["/etc/", "/run/", "credential:"].iter().any(|part| value.contains(part));
+        if line.starts_with('#') && !example {
             let row = format!("| `{key}` | `{value}` |");
             assert!(README.contains(&row), "the default of {key} is {value}");
         }
