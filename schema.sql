@@ -131,7 +131,7 @@ CREATE INDEX license_by_order ON license (order_id) WHERE order_id IS NOT NULL;
 CREATE TABLE job_run (
     id       INTEGER PRIMARY KEY, -- counts up
     job      TEXT    NOT NULL,    -- heartbeat, activation, reconcile, usage, upkeep
-    slot     TEXT    NOT NULL,    -- the slot's name, or 'manual …' / 'start …'
+    slot     TEXT    NOT NULL,    -- the slot's name, or 'manual …', 'start …' or 'again …'
     due      INTEGER NOT NULL,    -- when it was due
     started  INTEGER NOT NULL,    -- our clock
     finished INTEGER,             -- NULL while running, or when the process died in it
@@ -149,6 +149,35 @@ CREATE TABLE probe (
     outcome          TEXT    NOT NULL CHECK (outcome IN ('ok','slow','failed')),
     steps            TEXT    NOT NULL,    -- JSON array of {name, outcome, status, duration_ms, detail}
     certificate_days INTEGER              -- days until the served certificate ends
+) STRICT;
+
+-- What the software reported of its use: each client once per code and day, and the greatest count.
+CREATE TABLE usage (
+    day         INTEGER NOT NULL, -- the Beijing day on which it was reported, counted from 1970-01-01
+    code        TEXT    NOT NULL, -- the code that was used
+    client      BLOB    NOT NULL, -- the client's keyed hash; empty for a count
+    active_num  INTEGER NOT NULL, -- how many clients were active that day; 0 for a client
+    state       TEXT    NOT NULL CHECK (state IN ('waiting','sending','sent','failed')), -- failed: given up
+    batch       INTEGER,          -- the usage_batch it is sent with, while it is
+    reported_at INTEGER NOT NULL, -- our clock
+    settled_at  INTEGER,          -- when it was sent or given up
+    error_code  TEXT,             -- why it was given up, as the marketplace numbers it
+    PRIMARY KEY (day, code, client, active_num),
+    CHECK ((state = 'sending') = (batch IS NOT NULL))
+) STRICT, WITHOUT ROWID;
+CREATE INDEX usage_waiting ON usage (code) WHERE state = 'waiting';
+CREATE INDEX usage_sending ON usage (batch) WHERE batch IS NOT NULL;
+CREATE INDEX usage_failed ON usage (settled_at) WHERE state = 'failed';
+
+-- Reports to the marketplace whose end is not known: each is sent again as it is until it is.
+CREATE TABLE usage_batch (
+    id         INTEGER PRIMARY KEY, -- counts up
+    code       TEXT,                -- its only code, when it was refused for that and waits to be sent again
+    body       BLOB    NOT NULL,    -- what is sent, byte by byte
+    made_at    INTEGER NOT NULL,    -- when its entries were first put together
+    due_at     INTEGER NOT NULL,    -- not before
+    tries      INTEGER NOT NULL,    -- how often it got no usable answer, or was refused
+    error_code TEXT                 -- the last answer's code
 ) STRICT;
 
 -- Facts of the whole installation.

@@ -117,7 +117,8 @@ impl Side {
     fn start(name: &'static str, keep_alive: bool, log_level: &'static str) -> Self {
         let folder = rig::folder();
         rig::store_codes(&folder.path().join("data"), CODES);
-        let daemon = Daemon::start(folder.path(), Setting { keep_alive, log_level });
+        let daemon =
+            Daemon::start(folder.path(), Setting { keep_alive, log_level, marketplace: None });
         daemon.settle();
         Self { name, keep_alive, daemon, folder }
     }

@@ -45,7 +45,7 @@ fn main() {
     for codes in CODES {
         let folder = rig::folder();
         rig::store_codes(&folder.path().join("data"), codes);
-        let setting = Setting { keep_alive: false, log_level: "warn" };
+        let setting = Setting { keep_alive: false, log_level: "warn", marketplace: None };
         let daemon = Daemon::start(folder.path(), setting);
         daemon.settle();
         let empty = Empty::start();

@@ -7,10 +7,12 @@ mod check;
 mod defaults;
 mod places;
 mod secrets;
+mod socket;
 mod url;
 
 pub use check::{Problem, Severity};
 pub use secrets::{SecretError, SecretErrorKind, SecretFile, Secrets};
+pub use socket::{BadSocketMode, SocketMode, group_id};
 pub use url::{BadUrl, HttpUrl};
 
 use crate::domain::entitlement;
@@ -144,6 +146,15 @@ pub struct Software {
     /// A Unix socket beside or instead of it.
     #[serde(default)]
     pub socket: Option<PathBuf>,
+    /// The socket's mode: who may connect, because no token is asked for there.
+    #[serde(default = "defaults::socket_mode", deserialize_with = "from_text")]
+    pub socket_mode: SocketMode,
+    /// The socket's group, by name or number; the daemon's own unless given.
+    #[serde(default)]
+    pub socket_group: Option<String>,
+    /// How many codes that are new here the software may register in an hour.
+    #[serde(default = "defaults::new_codes_per_hour")]
+    pub new_codes_per_hour: u32,
     /// The bearer token of the software.
     pub token_file: SecretFile,
 }
@@ -222,6 +233,9 @@ pub struct Retention {
     /// Runs of jobs.
     #[serde(default = "defaults::half_a_year")]
     pub job_runs_days: u32,
+    /// Usage reports that were sent or given up; others are kept until they are.
+    #[serde(default = "defaults::a_month")]
+    pub usage_days: u32,
 }
 
 impl Default for Retention {
@@ -231,6 +245,7 @@ impl Default for Retention {
             test_callbacks_days: defaults::two_weeks(),
             probes_days: defaults::half_a_year(),
             job_runs_days: defaults::half_a_year(),
+            usage_days: defaults::a_month(),
         }
     }
 }

@@ -3,12 +3,14 @@
 //! Invariant: everything is parsed before anything is bound, and a dead writer ends the process.
 
 use crate::clock::Clock;
-use crate::config::{Config, Secrets};
+use crate::config::{self, Config, Secrets};
 use crate::domain::time::Timestamp;
 use crate::guard::{Guard, Prober};
-use crate::http::{Admin, CallbackRoute, Door, Limits, Listener, Serving, Software, Tls, Token};
+use crate::http::{
+    Admin, CallbackRoute, Door, Limits, Listener, NewCodes, Serving, Software, Tls, Token,
+};
 use crate::http::{acceptor, serve};
-use crate::lifecycle::{Leases, Lifecycle, Retention, STOPPED_UNTIL};
+use crate::lifecycle::{ClientKey, Keys, Leases, Lifecycle, Retention, STOPPED_UNTIL};
 use crate::marketplace::{Client, Settings};
 use crate::protocol::aksk::Credentials;
 use crate::protocol::callback_auth::AccessKey;
@@ -18,7 +20,6 @@ use crate::telemetry::Metrics;
 use anyhow::{Context as _, bail};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
@@ -96,15 +97,18 @@ impl Daemon {
         let extra_ca = read_extra_ca(&config)?;
         let marketplace = connect(&config, &secrets, extra_ca.clone(), &clock)?;
         restore_stop(&store, &marketplace)?;
-        let leases =
-            Leases::open(&config.data_dir, clock.now()).context("leases cannot be signed")?;
+        let keys = Keys {
+            leases: Leases::open(&config.data_dir, clock.now())
+                .context("leases cannot be signed")?,
+            clients: ClientKey::open(&config.data_dir).context("clients cannot be hidden")?,
+        };
         let lifecycle = Arc::new(Lifecycle::new(
             store.clone(),
             marketplace,
             clock.clone(),
             config.marketplace.expire_time_zone,
             config.policy.entitlement(),
-            leases,
+            keys,
             metrics,
         ));
         let bound = Bound::bind(&config).await?;
@@ -247,7 +251,7 @@ impl Bound {
             Some(address) => Some(bind_tcp("software.listen", address).await?),
             None => None,
         };
-        let socket = config.software.socket.as_deref().map(bind_socket).transpose()?;
+        let socket = bind_socket(&config.software)?.map(Listener::Unix);
         Ok(Self { callback, admin, software, socket })
     }
 
@@ -281,15 +285,29 @@ async fn bind_tcp(key: &str, address: SocketAddr) -> anyhow::Result<Listener> {
     Ok(Listener::Tcp(listener))
 }
 
-fn bind_socket(path: &Path) -> anyhow::Result<Listener> {
+fn bind_socket(software: &config::Software) -> anyhow::Result<Option<UnixListener>> {
+    let Some(path) = software.socket.as_deref() else {
+        return Ok(None);
+    };
     if std::os::unix::net::UnixStream::connect(path).is_err() {
         // Left behind by a process that is gone; bind would refuse it.
         drop(std::fs::remove_file(path));
     }
     let listener = UnixListener::bind(path)
         .with_context(|| format!("software.socket: cannot listen on {}", path.display()))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
-    Ok(Listener::Unix(listener))
+    if let Some(group) = &software.socket_group {
+        let id = config::group_id(group)
+            .with_context(|| format!("software.socket-group: {group} is no group here"))?;
+        std::os::unix::fs::chown(path, None, Some(id)).with_context(|| {
+            format!(
+                "software.socket-group: {} cannot be given to {group}; the daemon's user must belong to it",
+                path.display()
+            )
+        })?;
+    }
+    let mode = std::fs::Permissions::from_mode(software.socket_mode.bits());
+    std::fs::set_permissions(path, mode)?;
+    Ok(Some(listener))
 }
 
 /// What the listeners and workers are made of.
@@ -338,10 +356,12 @@ impl Parts<'_> {
         listeners.push(serve(bound.admin, local("admin"), answer, stop.clone()));
 
         let token = || Some(Token::new(&self.secrets.software_token));
+        let new_codes = Arc::new(NewCodes::per_hour(self.config.software.new_codes_per_hour));
         for (listener, token) in [(bound.software, token()), (bound.socket, None)] {
             let Some(listener) = listener else { continue };
             let guard = Arc::clone(&self.guard);
-            let software = Arc::new(Software::new(Arc::clone(&self.lifecycle), guard, token));
+            let (lifecycle, new_codes) = (Arc::clone(&self.lifecycle), Arc::clone(&new_codes));
+            let software = Arc::new(Software::new(lifecycle, guard, token, new_codes));
             let answer = move |request| Arc::clone(&software).answer(request);
             listeners.push(serve(listener, local("software"), answer, stop.clone()));
         }
@@ -358,6 +378,7 @@ impl Parts<'_> {
                 test_callback_days: i64::from(self.config.retention.test_callbacks_days),
                 probe_days: i64::from(self.config.retention.probes_days),
                 job_days: i64::from(self.config.retention.job_runs_days),
+                usage_days: i64::from(self.config.retention.usage_days),
             },
         };
         workers.start(stop)

@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 pub(crate) const ACCESS_KEY: &str = "bench-access-key-0123456789";
 /// The token of the software.
 pub(crate) const SOFTWARE_TOKEN: &str = "bench-software-token-0123456789abcdef";
+/// The access key of the open API.
+pub(crate) const AK: &str = "BENCHAKBENCHAKBENCHA";
+/// Its secret.
+pub(crate) const SK: &str = "bench-sk-0123456789";
 const ADMIN_TOKEN: &str = "bench-admin-token-0123456789abcdef";
 /// The callback path.
 pub(crate) const PATH: &str = "/koogallery/callback";
@@ -24,6 +28,8 @@ pub(crate) struct Setting {
     pub(crate) keep_alive: bool,
     /// `warn` is silent here; `info` writes two lines for each callback.
     pub(crate) log_level: &'static str,
+    /// Who plays the marketplace, as fast as it can; nobody, if `None`.
+    pub(crate) marketplace: Option<SocketAddr>,
 }
 
 /// A daemon at work; killed when dropped.
@@ -48,7 +54,7 @@ impl Daemon {
     /// Starts it and returns it with the time from its start to the line that says it is ready.
     pub(crate) fn start_timed(folder: &Path) -> (Self, Duration) {
         let began = Instant::now();
-        let setting = Setting { keep_alive: false, log_level: "info" };
+        let setting = Setting { keep_alive: false, log_level: "info", marketplace: None };
         let mut daemon = Self::spawn(folder, setting, Stdio::piped());
         let mut log = BufReader::new(daemon.child.stderr.take().expect("a pipe"));
         let ready = wait_for_ready(&mut log, began);
@@ -97,7 +103,7 @@ impl Daemon {
     }
 
     /// Asks the admin API.
-    fn ask(&self, path: &str) -> serde_json::Value {
+    pub(crate) fn ask(&self, path: &str) -> serde_json::Value {
         let mut stream = TcpStream::connect(self.admin).expect("the admin API listens");
         let head = format!(
             "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {ADMIN_TOKEN}\r\n\
@@ -112,13 +118,19 @@ impl Daemon {
 
     /// The memory that is resident, in KiB, and the part of it that is no file of the disk.
     pub(crate) fn memory_kib(&self) -> (u64, u64) {
+        (self.status_kib("VmRSS:"), self.status_kib("RssAnon:"))
+    }
+
+    /// The most memory that was ever resident, in KiB.
+    pub(crate) fn peak_kib(&self) -> u64 {
+        self.status_kib("VmHWM:")
+    }
+
+    fn status_kib(&self, name: &str) -> u64 {
         let status = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(status).expect("the process lives");
-        let field = |name: &str| -> u64 {
-            let line = status.lines().find(|line| line.starts_with(name)).expect("the field");
-            line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a figure")
-        };
-        (field("VmRSS:"), field("RssAnon:"))
+        let line = status.lines().find(|line| line.starts_with(name)).expect("the field");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a figure")
     }
 }
 
@@ -140,17 +152,17 @@ fn wait_for_ready(log: &mut BufReader<ChildStderr>, began: Instant) -> Duration 
     panic!("the daemon ended before it was ready");
 }
 
-/// Three ports that were free a moment ago.
-fn free_addresses() -> [SocketAddr; 3] {
-    let taken = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
+/// Ports that were free a moment ago.
+pub(crate) fn free_addresses<const N: usize>() -> [SocketAddr; N] {
+    let taken = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
     taken.map(|listener| listener.local_addr().expect("an address"))
 }
 
 fn configure(folder: &Path, setting: Setting, [callback, admin, software]: [SocketAddr; 3]) {
     for (name, text) in [
         ("access-key", ACCESS_KEY),
-        ("ak", "BENCHAKBENCHAKBENCHA"),
-        ("sk", "bench-sk-0123456789"),
+        ("ak", AK),
+        ("sk", SK),
         ("admin-token", ADMIN_TOKEN),
         ("software-token", SOFTWARE_TOKEN),
     ] {
@@ -159,8 +171,12 @@ fn configure(folder: &Path, setting: Setting, [callback, admin, software]: [Sock
         let mut file = options.open(folder.join(name)).expect("a file");
         file.write_all(text.as_bytes()).expect("written");
     }
-    let Setting { keep_alive, log_level } = setting;
-    // Nobody listens at the marketplace's address: nothing here may depend on it.
+    let Setting { keep_alive, log_level, marketplace } = setting;
+    // Nobody listens at port 9: what is measured there may not depend on the marketplace.
+    let (endpoint, pace) = match marketplace {
+        Some(address) => (address.to_string(), 100_000),
+        None => ("127.0.0.1:9".to_owned(), 5),
+    };
     let text = format!(
         r#"data-dir = "data"
 [callback]
@@ -169,9 +185,10 @@ path = "{PATH}"
 access-key-files = ["access-key"]
 keep-alive = {keep_alive}
 [marketplace]
-endpoints = ["http://127.0.0.1:9"]
+endpoints = ["http://{endpoint}"]
 ak-file = "ak"
 sk-file = "sk"
+requests-per-second = {pace}
 [admin]
 listen = "{admin}"
 token-file = "admin-token"

@@ -34,11 +34,19 @@ pub(crate) fn code(n: usize) -> String {
 /// Fills the database in `data` with `count` codes in use, renewed once and asked about just now, so
 /// that neither a first use nor the sweep at start calls the marketplace.
 pub(crate) fn store_codes(data: &Path, count: usize) {
+    store_licenses(data, count, license);
+}
+
+/// Fills the database in `data` with what `license` says of each number below `count`, as of now.
+pub(crate) fn store_licenses<F>(data: &Path, count: usize, license: F)
+where
+    F: Fn(usize, Timestamp) -> License + Clone + Send + 'static,
+{
     let (store, held) = Store::open(data, |_, _| {}).expect("the store opens");
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(async {
         for first in (0..count).step_by(BATCH) {
-            let (last, at) = (count.min(first + BATCH), now());
+            let (last, at, license) = (count.min(first + BATCH), now(), license.clone());
             let stored: Result<(), StoreError> = store
                 .write(move |tx| {
                     (first..last).try_for_each(|n| tx.save_license(&license(n, at), None))
@@ -52,8 +60,12 @@ pub(crate) fn store_codes(data: &Path, count: usize) {
 }
 
 fn license(n: usize, at: Timestamp) -> License {
-    let mut license = License::issued(Code::parse(&code(n)).expect("a code"), at);
-    let text = DateText::from_utc(at.plus_ms(180 * DAY_MS));
+    in_use(&code(n), DateText::from_utc(at.plus_ms(180 * DAY_MS)), at)
+}
+
+/// A code in use until `text`, asked about just now.
+pub(crate) fn in_use(code: &str, text: DateText, at: Timestamp) -> License {
+    let mut license = License::issued(Code::parse(code).expect("a code"), at);
     license.standing = Standing::Live(Live::Renewed);
     license.renewals_in_force = 1;
     license.expiry = Some(Expiry { text, at: text.utc() });

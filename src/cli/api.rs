@@ -160,6 +160,16 @@ impl Api {
         })
     }
 
+    /// The same daemon, over a connection of its own.
+    pub(super) fn another(&self) -> Self {
+        Self {
+            address: self.address,
+            token: self.token.clone(),
+            config: self.config.clone(),
+            connection: None,
+        }
+    }
+
     /// Asks for one document.
     pub(super) async fn get(&mut self, path: &str, query: &Query) -> Result<Value, ApiError> {
         self.get_within(path, query, PATIENCE).await

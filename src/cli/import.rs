@@ -7,9 +7,11 @@ use crate::domain::license::Code;
 use anyhow::Context as _;
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
+use std::collections::VecDeque;
 use std::io::{IsTerminal as _, Read as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use tokio::task::JoinHandle;
 
 pub(super) const HELP: &str = "\
 CSV: the first line names the columns; `code` must be among them, and received, activate, \
@@ -30,8 +32,11 @@ Exit status: 0 when every line was good, 1 otherwise.";
 const GIVEN: [&str; 6] = ["code", "received", "activate", "order_id", "product_id", "note"];
 
 /// What else the API tells of a licence; left out, as are the other columns of an export.
-const LEFT_OUT: [&str; 5] =
-    ["expires_text", "end_confirmed_at", "frozen_from", "renewals_in_force", "events"];
+const LEFT_OUT: [&str; 6] =
+    ["expires_text", "end_confirmed_at", "frozen_from", "renewals_in_force", "events", "next"];
+
+/// Lines under way at once, each on a connection of its own: the daemon makes them durable together.
+const AT_ONCE: usize = 32;
 
 /// What to import.
 #[derive(Debug, clap::Args)]
@@ -57,30 +62,29 @@ struct Line {
     body: Result<Map<String, Value>, String>,
 }
 
-/// How many lines came to what.
-#[derive(Debug, Default)]
-struct Counts {
-    registered: usize,
-    known: usize,
-    bad: usize,
+/// What a line came to. The inner error is the line's own; the outer one ends the import.
+type Registered = Result<Result<Fresh, String>, ApiError>;
+
+/// Whether a code was not known before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fresh {
+    New,
+    Known,
 }
 
 /// Runs it.
 pub(super) async fn run(api: &mut Api, args: &Args) -> anyhow::Result<ExitCode> {
     let text = read(args).with_context(|| format!("cannot read {}", args.file.display()))?;
     let lines = parse(&text)?;
-    let (mut counts, total) = (Counts::default(), lines.len());
-    let shows_progress = std::io::stderr().is_terminal();
-    for (nth, line) in lines.into_iter().enumerate() {
-        let number = line.number;
-        if let Err(why) = register(api, args, line, &mut counts).await? {
-            counts.bad += 1;
-            eprintln!("line {number}: {}", print::harmless(&why));
+    let mut import = Import::new(api, lines.len());
+    for mut line in lines {
+        if let Ok(body) = &mut line.body {
+            body.entry("received").or_insert(json!(!(args.not_received || args.rehydrate)));
+            body.entry("activate").or_insert(json!(!(args.no_activate || args.rehydrate)));
         }
-        if shows_progress && (nth + 1) % 1000 == 0 {
-            eprintln!("{} of {total}", nth + 1);
-        }
+        import.send(line).await?;
     }
+    let counts = import.finish().await?;
     print::line(&format!(
         "{} registered, {} already known, {} bad",
         counts.registered, counts.known, counts.bad
@@ -106,34 +110,104 @@ fn read(args: &Args) -> std::io::Result<String> {
     }
 }
 
-/// Registers one line. The inner error is the line's own; the outer one ends the import.
-async fn register(
-    api: &mut Api,
-    args: &Args,
-    line: Line,
-    counts: &mut Counts,
-) -> anyhow::Result<Result<(), String>> {
-    let mut body = match line.body {
-        Ok(body) => body,
-        Err(why) => return Ok(Err(why)),
-    };
-    body.entry("received").or_insert(json!(!(args.not_received || args.rehydrate)));
-    body.entry("activate").or_insert(json!(!(args.no_activate || args.rehydrate)));
-    match api.post("/v1/licenses", Some(&Value::Object(body)), PATIENCE).await {
-        Ok((StatusCode::CREATED, _)) => counts.registered += 1,
-        Ok(_) => counts.known += 1,
-        Err(error @ ApiError::Refused(_)) if !error.is_passing() => {
-            return Ok(Err(error.to_string()));
-        }
-        Err(error) => {
-            let place = format!(
-                "stopped at line {}; {} registered before it; repeat the import, it goes on there",
-                line.number, counts.registered
-            );
-            return Err(anyhow::Error::from(error).context(place));
+/// How many lines came to what.
+#[derive(Debug, Default)]
+struct Counts {
+    registered: usize,
+    known: usize,
+    bad: usize,
+}
+
+impl Counts {
+    const fn lines(&self) -> usize {
+        self.registered + self.known + self.bad
+    }
+}
+
+/// The lines that are under way, told of in their order.
+struct Import {
+    idle: Vec<Api>,
+    under_way: VecDeque<(usize, JoinHandle<(Api, Registered)>)>,
+    counts: Counts,
+    total: usize,
+    /// Progress is told after so many lines.
+    step: usize,
+}
+
+impl Import {
+    fn new(api: &Api, total: usize) -> Self {
+        Self {
+            idle: (0..AT_ONCE).map(|_| api.another()).collect(),
+            under_way: VecDeque::new(),
+            counts: Counts::default(),
+            total,
+            step: if std::io::stderr().is_terminal() { 1_000 } else { 10_000 },
         }
     }
-    Ok(Ok(()))
+
+    /// Sends a line, when one of those before it has been told of.
+    async fn send(&mut self, line: Line) -> anyhow::Result<()> {
+        if self.idle.is_empty() {
+            self.tell_first().await?;
+        }
+        if let Some(mut api) = self.idle.pop() {
+            let sent = tokio::spawn(async move {
+                let registered = register(&mut api, line.body).await;
+                (api, registered)
+            });
+            self.under_way.push_back((line.number, sent));
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self) -> anyhow::Result<Counts> {
+        while !self.under_way.is_empty() {
+            self.tell_first().await?;
+        }
+        Ok(self.counts)
+    }
+
+    /// Waits for the first of the lines under way, and tells of it.
+    async fn tell_first(&mut self) -> anyhow::Result<()> {
+        let Some((number, sent)) = self.under_way.pop_front() else {
+            return Ok(());
+        };
+        let (api, registered) = sent.await?;
+        self.idle.push(api);
+        match registered {
+            Ok(Ok(Fresh::New)) => self.counts.registered += 1,
+            Ok(Ok(Fresh::Known)) => self.counts.known += 1,
+            Ok(Err(why)) => {
+                self.counts.bad += 1;
+                eprintln!("line {number}: {}", print::harmless(&why));
+            }
+            Err(error) => {
+                let place = format!(
+                    "stopped at line {number}; {} registered before it; repeat the import: what is \
+                     registered stays so, and the rest follows",
+                    self.counts.registered
+                );
+                return Err(anyhow::Error::from(error).context(place));
+            }
+        }
+        if self.counts.lines().is_multiple_of(self.step) {
+            eprintln!("{} of {}", self.counts.lines(), self.total);
+        }
+        Ok(())
+    }
+}
+
+async fn register(api: &mut Api, body: Result<Map<String, Value>, String>) -> Registered {
+    let body = match body {
+        Ok(body) => Value::Object(body),
+        Err(why) => return Ok(Err(why)),
+    };
+    match api.post("/v1/licenses", Some(&body), PATIENCE).await {
+        Ok((StatusCode::CREATED, _)) => Ok(Ok(Fresh::New)),
+        Ok(_) => Ok(Ok(Fresh::Known)),
+        Err(error @ ApiError::Refused(_)) if !error.is_passing() => Ok(Err(error.to_string())),
+        Err(error) => Err(error),
+    }
 }
 
 fn parse(text: &str) -> anyhow::Result<Vec<Line>> {

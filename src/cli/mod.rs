@@ -18,10 +18,12 @@ mod order;
 mod print;
 mod probe;
 mod sandbox;
+mod scenario;
 mod serve;
 mod simulate;
 mod status;
 mod token;
+mod usage;
 
 use crate::config::DEFAULT_PATH;
 use crate::telemetry::error_chain;
@@ -66,7 +68,7 @@ enum Command {
     /// Try everything against a simulated marketplace, without configuration or keys
     Sandbox(sandbox::Args),
     /// Run the simulated marketplace alone, to test any callback server
-    Simulate(simulate::Args),
+    Simulate(Box<simulate::Args>),
     /// Look for faults in the configuration and its secrets
     #[command(after_help = check::HELP)]
     Check(Output),
@@ -93,6 +95,9 @@ enum Command {
     /// Look at the keys that sign leases, and change them
     #[command(subcommand)]
     Lease(lease::Command),
+    /// Look at how codes are used, and whether the marketplace was told
+    #[command(subcommand)]
+    Usage(usage::Command),
     /// Read what happened, from the event table of the running daemon
     #[command(after_help = log::HELP)]
     Log(log::Args),
@@ -130,7 +135,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Serve => serve::run(&config),
         Command::Sandbox(args) => sandbox::run(&args),
-        Command::Simulate(args) => wait_for(simulate::run(args)),
+        Command::Simulate(args) => wait_for(simulate::run(*args)),
         Command::Check(output) => check::run(&config, output),
         Command::Status(output) => wait_for(status::run(Api::of(&config)?, output)),
         Command::License(command) => wait_for(license::run(Api::of(&config)?, command)),
@@ -140,6 +145,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Job(command) => wait_for(job::run(Api::of(&config)?, command)),
         Command::Drift(args) => wait_for(drift::run(Api::of(&config)?, args)),
         Command::Lease(command) => wait_for(lease::run(Api::of(&config)?, command)),
+        Command::Usage(command) => wait_for(usage::run(Api::of(&config)?, command)),
         Command::Log(args) => wait_for(log::run(Api::of(&config)?, args)),
         Command::Codes(output) => codes::run(output),
         Command::Token(command) => token::run(&command),

@@ -2,7 +2,9 @@
 //!
 //! Invariant: a secret is read from a file or made into one; none is ever printed.
 
+use super::scenario;
 use crate::clock::Clock;
+use crate::config::{BadUrl, HttpUrl};
 use crate::simulator::{CertificateFiles, Settings, Simulator};
 use anyhow::{Context as _, bail};
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -29,7 +31,12 @@ order faults.
 Example:
   authcoded simulate --speed 60 \\
     --callback-url http://127.0.0.1:8650/koogallery/callback
-  curl -s http://127.0.0.1:8660/console";
+  curl -s http://127.0.0.1:8660/console
+
+A story in a file tries out any callback server, one documented rule at a time. Start your server \
+with the simulator's keys, and with http://127.0.0.1:8660 as the marketplace's address, then:
+  authcoded simulate --scenario renewal.toml \
+    --against http://127.0.0.1:8650/koogallery/callback";
 
 /// What it is told on the command line.
 #[derive(Debug, clap::Args)]
@@ -50,6 +57,9 @@ pub(super) struct Args {
     /// The key that signs order notifications; made in the data folder if not given
     #[arg(long, value_name = "FILE")]
     order_key_file: Option<PathBuf>,
+    /// The key before the present one, for calls that are ordered to be signed with it (`old_key`)
+    #[arg(long, value_name = "FILE")]
+    old_access_key_file: Option<PathBuf>,
     /// The merchant's access key id; made in the data folder if not given
     #[arg(long, value_name = "FILE")]
     ak_file: Option<PathBuf>,
@@ -66,11 +76,13 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
     /// Divides all waits: at 60, the two minutes between retries become two seconds
-    #[arg(long, value_name = "FACTOR", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    speed: u32,
+    /// [default: 1, or what the scenario says]
+    #[arg(long, value_name = "FACTOR", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(super) speed: Option<u32>,
     /// Names codes, orders and nonces; the same seed gives the same names
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
-    seed: u64,
+    /// [default: 1; for a scenario another one each time]
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) seed: Option<u64>,
     /// Do not dial twice a day
     #[arg(long)]
     no_dial_tests: bool,
@@ -82,21 +94,59 @@ pub(super) struct Args {
     retention_days: u64,
     /// Keeps codes, pending calls and made secrets from one run to the next
     #[arg(long, value_name = "FOLDER", default_value = "authcoded-simulator")]
-    data_dir: PathBuf,
+    pub(super) data_dir: PathBuf,
+    #[command(flatten)]
+    pub(super) story: Story,
+}
+
+/// What is told of a story to be played.
+#[derive(Debug, clap::Args)]
+pub(super) struct Story {
+    /// Play the story in this file, tell step by step how it went, and end: 0 as expected, 1 not
+    #[arg(long, value_name = "FILE", requires = "against", help_heading = "Stories")]
+    pub(super) scenario: Option<PathBuf>,
+    /// The callback URL of the server that the story tests
+    #[arg(
+        long,
+        value_name = "URL",
+        requires = "scenario",
+        conflicts_with = "callback_url",
+        help_heading = "Stories"
+    )]
+    pub(super) against: Option<String>,
+    /// Where that server's admin interface is, if it is an authcoded: codes are then handed over to it,
+    /// and its own state is looked at; without it such steps are skipped
+    #[arg(
+        long,
+        value_name = "URL",
+        requires = "scenario",
+        requires = "admin_token_file",
+        value_parser = admin_url,
+        help_heading = "Stories"
+    )]
+    pub(super) admin: Option<String>,
+    /// The file of its operators' token
+    #[arg(long, value_name = "FILE", requires = "admin", help_heading = "Stories")]
+    pub(super) admin_token_file: Option<PathBuf>,
+    /// Print one JSON document instead of text
+    #[arg(long, requires = "scenario", help_heading = "Stories")]
+    pub(super) json: bool,
+}
+
+/// The token goes there, so it is held to the rule of all our addresses.
+fn admin_url(text: &str) -> Result<String, BadUrl> {
+    HttpUrl::parse(text).map(|url| url.as_str().to_owned())
 }
 
 /// Runs it until Ctrl-C or SIGTERM.
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if let Some(file) = &args.story.scenario {
+        return scenario::run(&args, file).await;
+    }
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     make_folder(&args.data_dir)?;
-    let made = |given: Option<PathBuf>, name| given.unwrap_or_else(|| args.data_dir.join(name));
-    let files = SecretFiles {
-        access_key: made(args.access_key_file.clone(), "access-key"),
-        order_key: made(args.order_key_file.clone(), "order-key"),
-        ak: made(args.ak_file.clone(), "ak"),
-        sk: made(args.sk_file.clone(), "sk"),
-    };
+    let files = SecretFiles::of(&args);
     let settings = settings(&args, &files)?;
     let data_file = args.data_dir.join("marketplace.json");
     let simulator =
@@ -114,18 +164,34 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// Where the secrets are.
 #[derive(Debug)]
-struct SecretFiles {
-    access_key: PathBuf,
-    order_key: PathBuf,
-    ak: PathBuf,
-    sk: PathBuf,
+pub(super) struct SecretFiles {
+    pub(super) access_key: PathBuf,
+    pub(super) order_key: PathBuf,
+    pub(super) ak: PathBuf,
+    pub(super) sk: PathBuf,
 }
 
-fn settings(args: &Args, files: &SecretFiles) -> anyhow::Result<Settings> {
+impl SecretFiles {
+    /// Those that were given, and for the others where they are or will be made.
+    pub(super) fn of(args: &Args) -> Self {
+        let made = |given: &Option<PathBuf>, name| {
+            given.clone().unwrap_or_else(|| args.data_dir.join(name))
+        };
+        Self {
+            access_key: made(&args.access_key_file, "access-key"),
+            order_key: made(&args.order_key_file, "order-key"),
+            ak: made(&args.ak_file, "ak"),
+            sk: made(&args.sk_file, "sk"),
+        }
+    }
+}
+
+pub(super) fn settings(args: &Args, files: &SecretFiles) -> anyhow::Result<Settings> {
     const DAY: Duration = Duration::from_hours(24);
     let days = |number: u64| DAY * u32::try_from(number).unwrap_or(u32::MAX);
     let secret = |given: &Option<PathBuf>, path: &Path, letters, length| {
         if given.is_none() && !path.exists() {
+            make_folder(&args.data_dir)?;
             make_secret(path, letters, length)?;
         }
         read_secret(path)
@@ -139,8 +205,9 @@ fn settings(args: &Args, files: &SecretFiles) -> anyhow::Result<Settings> {
         callback_url: args.callback_url.clone(),
         order_url: args.order_url.clone(),
         order_key: Some(order_key),
-        speed: args.speed,
-        seed: args.seed,
+        old_access_key: args.old_access_key_file.as_deref().map(read_secret).transpose()?,
+        speed: args.speed.unwrap_or(1),
+        seed: args.seed.unwrap_or(1),
         dial_tests: !args.no_dial_tests,
         extra_ca_file: args.extra_ca_file.clone(),
         tls: args

@@ -3,6 +3,7 @@
 //! Invariant: a configuration without errors here can be served, as far as the file can tell.
 
 use super::places::Places;
+use super::socket::group_id;
 use super::{Config, SecretFile};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::fmt;
@@ -73,6 +74,7 @@ impl Config {
         self.check_orders(&mut found);
         self.check_marketplace(&mut found);
         self.check_listeners(&mut found);
+        self.check_socket(&mut found);
         self.check_tokens(&mut found);
         self.check_numbers(&mut found);
         if self.data_dir.exists() && !self.data_dir.is_dir() {
@@ -217,6 +219,26 @@ impl Config {
         }
     }
 
+    fn check_socket(&self, found: &mut Findings<'_>) {
+        let software = &self.software;
+        if software.socket_mode.is_open() {
+            found.warning(
+                "software.socket-mode",
+                &format!("{} lets every user of this machine ask", software.socket_mode),
+                "give 0660 and name the software's group in software.socket-group",
+            );
+        }
+        if let Some(group) = &software.socket_group
+            && group_id(group).is_none()
+        {
+            found.error(
+                "software.socket-group",
+                &format!("{group} is no group of this machine"),
+                "make it with `groupadd --system`, or give its number",
+            );
+        }
+    }
+
     fn check_tokens(&self, found: &mut Findings<'_>) {
         let tokens = [
             ("admin.token-file", &self.admin.token_file),
@@ -253,6 +275,7 @@ impl Config {
             ("retention.test-callbacks-days", retention.test_callbacks_days == 0),
             ("retention.probes-days", retention.probes_days == 0),
             ("retention.job-runs-days", retention.job_runs_days == 0),
+            ("retention.usage-days", retention.usage_days == 0),
         ];
         for (key, is_zero) in at_least_one {
             if is_zero {

@@ -1,6 +1,6 @@
 //! What holds when a key is not written (product.md §6).
 
-use super::HttpUrl;
+use super::{HttpUrl, SocketMode};
 use crate::domain::slots::{TimeOfDay, Zone};
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -55,12 +55,24 @@ pub(super) const fn grace_hours() -> u32 {
     72
 }
 
+pub(super) const fn socket_mode() -> SocketMode {
+    SocketMode::OWNER_AND_GROUP
+}
+
+pub(super) const fn new_codes_per_hour() -> u32 {
+    10_000
+}
+
 pub(super) const fn lease_hours() -> u32 {
     24
 }
 
 pub(super) const fn half_a_year() -> u32 {
     180
+}
+
+pub(super) const fn a_month() -> u32 {
+    30
 }
 
 pub(super) const fn two_weeks() -> u32 {

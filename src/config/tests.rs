@@ -284,6 +284,11 @@ fn the_content_is_checked_with_line_and_remedy() {
             "authcoded.toml:9: error: policy.lease-hours: is not between 1 and 24",
         ),
         (
+            "[software]",
+            "[software]\nsocket-group = \"no-such-group-here\"",
+            "authcoded.toml:11: error: software.socket-group: no-such-group-here is no group",
+        ),
+        (
             "[admin]",
             "[retention]\ncallbacks-days = 0\n[admin]",
             "authcoded.toml:9: error: retention.callbacks-days: is 0",

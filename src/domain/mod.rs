@@ -5,9 +5,12 @@
 pub mod entitlement;
 pub mod lease;
 pub mod license;
+pub mod next_step;
 pub mod order;
 pub mod outcome;
 pub mod slots;
 pub mod state;
+pub mod sweep;
 pub mod time;
 pub mod transition;
+pub mod usage;

@@ -4,7 +4,7 @@
 //! so that neither daylight saving nor a clock that jumps can make one slot two.
 
 use super::license::Expiry;
-use super::time::{DateText, Timestamp};
+use super::time::{DateText, HOUR_MS, MINUTE_MS, Timestamp};
 use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone as _};
 use std::fmt;
 use std::str::FromStr;
@@ -121,6 +121,11 @@ pub enum Plan {
         /// The times; never empty.
         times: Vec<TimeOfDay>,
     },
+    /// At this minute of each hour of UTC.
+    Hourly {
+        /// 0 to 59.
+        minute: i64,
+    },
     /// Each time this many milliseconds of UTC have passed since the epoch.
     Every(i64),
 }
@@ -134,7 +139,8 @@ impl fmt::Display for Plan {
                 }
                 write!(f, "{zone}")
             }
-            Self::Every(ms) => write!(f, "every {} min", ms / super::time::MINUTE_MS),
+            Self::Hourly { minute } => write!(f, "hourly at minute {minute}"),
+            Self::Every(ms) => write!(f, "every {} min", ms / MINUTE_MS),
         }
     }
 }
@@ -154,6 +160,7 @@ impl Plan {
     #[must_use]
     pub fn latest(&self, now: Timestamp) -> Option<Slot> {
         match self {
+            Self::Hourly { minute } => Some(hourly(now, *minute, 0)),
             Self::Every(ms) => Some(every(now.as_ms().div_euclid(*ms), *ms)),
             Self::Daily { zone, times } => Self::around(*zone, times, now)
                 .filter(|slot| slot.due <= now)
@@ -165,6 +172,7 @@ impl Plan {
     #[must_use]
     pub fn next(&self, now: Timestamp) -> Option<Slot> {
         match self {
+            Self::Hourly { minute } => Some(hourly(now, *minute, 1)),
             Self::Every(ms) => Some(every(now.as_ms().div_euclid(*ms) + 1, *ms)),
             Self::Daily { zone, times } => Self::around(*zone, times, now)
                 .filter(|slot| slot.due > now)
@@ -191,6 +199,14 @@ impl Plan {
     }
 }
 
+/// The slot at `minute` that is so many hours after the latest one at `now`.
+fn hourly(now: Timestamp, minute: i64, later: i64) -> Slot {
+    let past_ms = minute * MINUTE_MS;
+    let latest = now.plus_ms(-past_ms).as_ms().div_euclid(HOUR_MS);
+    let due = Timestamp::from_ms((latest + later).saturating_mul(HOUR_MS)).plus_ms(past_ms);
+    Slot { name: due.to_string(), due }
+}
+
 fn every(n: i64, ms: i64) -> Slot {
     let due = Timestamp::from_ms(n.saturating_mul(ms));
     Slot { name: due.to_string(), due }
@@ -199,7 +215,6 @@ fn every(n: i64, ms: i64) -> Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::time::{HOUR_MS, MINUTE_MS};
 
     fn heartbeat(zone: Zone) -> Plan {
         let times = ["08:00", "13:00"].map(|t| t.parse().expect("a time"));
@@ -249,6 +264,19 @@ mod tests {
         let slot = plan.latest(at("20261122055959")).expect("a slot");
         assert_eq!(slot.due, at("20261122000000"));
         assert_eq!(plan.next(slot.due).expect("a slot").due, at("20261122060000"));
+    }
+
+    #[test]
+    fn an_hourly_plan_has_its_minute_just_before_beijings_midnight() {
+        let plan = Plan::Hourly { minute: 55 };
+        let midnight = at("20261122160000");
+        let last = plan.latest(midnight).expect("a slot");
+        assert_eq!((last.due, plan.latest(last.due)), (at("20261122155500"), Some(last.clone())));
+        let before = plan.latest(last.due.plus_ms(-1)).expect("a slot");
+        assert_eq!(before.due, at("20261122145500"));
+        assert_eq!(plan.next(last.due).expect("a slot").due, at("20261122165500"));
+        assert_eq!(plan.next(last.due.plus_ms(-1)), Some(last));
+        assert_eq!(plan.to_string(), "hourly at minute 55");
     }
 
     #[test]

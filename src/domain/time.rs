@@ -54,6 +54,13 @@ impl Timestamp {
     }
 }
 
+/// The date `yyyy-mm-dd` of the day with this number, counted from 1970-01-01.
+#[must_use]
+pub fn day_text(day: i64) -> String {
+    let (year, month, day) = civil_from_days(day);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
 impl Add<Duration> for Timestamp {
     type Output = Self;
     fn add(self, rhs: Duration) -> Self {
@@ -232,6 +239,13 @@ mod tests {
             let text = DateText::from_utc(at);
             assert_eq!(DateText::parse(text.as_str()).map(|t| t.utc()), Ok(at));
         }
+    }
+
+    #[test]
+    fn a_day_has_its_date() {
+        let at = DateText::parse("20240228160000").expect("a date").utc();
+        assert_eq!(day_text(at.beijing_day()), "2024-02-29");
+        assert_eq!(day_text(0), "1970-01-01");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 mod orders;
 
 use super::access::{Token, check_host};
-use super::body::{Query, decode_segment, read_json};
+use super::body::{Query, decode_segment, preferred_wait, read_json};
 use super::problem::{Answer, Problem, json_answer};
 use super::{health, shapes};
 use crate::domain::license::{Code, OrderId};
@@ -14,12 +14,13 @@ use crate::domain::transition::{Command, Source};
 use crate::guard::Guard;
 use crate::lifecycle::{Lifecycle, LifecycleError, Registration};
 use crate::schedule::{Board, Manual};
-use crate::store::{CallbackFilter, EventFilter, LicenseFilter};
+use crate::store::{CallbackFilter, EventFilter, LicenseFilter, UsageFilter};
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Items in a list unless the caller says otherwise.
 const LIMIT_DEFAULT: usize = 100;
@@ -91,7 +92,7 @@ impl Admin {
             ["v1", "licenses", code] => {
                 let code = code_of(code)?;
                 let row = self.lifecycle.store.read(|snapshot| snapshot.license_row(&code))?;
-                shapes::license(&row.ok_or_else(|| Problem::not_found("code"))?)
+                shapes::license(&row.ok_or_else(|| Problem::not_found("code"))?, self.now())
             }
             ["v1", "licenses", code, "events"] => {
                 let code = code_of(code)?;
@@ -109,6 +110,7 @@ impl Admin {
             ["v1", "orders"] => self.orders(query).await?,
             ["v1", "events"] => self.events(query, None).await?,
             ["v1", "probes"] => self.probes(query).await?,
+            ["v1", "usage"] => self.usage(query).await?,
             ["v1", "jobs"] => {
                 let jobs = self.board.status(&self.lifecycle.store)?;
                 page(query, &jobs.iter().map(shapes::job).collect::<Vec<_>>(), "name")?
@@ -122,7 +124,7 @@ impl Admin {
             }
             ["v1", "lease-keys"] => {
                 Query::parse(query, &[])?;
-                shapes::lease_keys(&self.lifecycle.leases.keys(self.lifecycle.clock.now()))
+                shapes::lease_keys(&self.lifecycle.leases.keys(self.now()))
             }
             ["v1", "alarms"] => {
                 let alarms = self.guard.alarms()?;
@@ -140,20 +142,21 @@ impl Admin {
     ) -> Result<Answer, Problem> {
         match segments {
             ["v1", "licenses"] => {
-                let asked = read_json::<RegistrationBody>(request).await?.check()?;
+                let wait = preferred_wait(request.headers());
+                let asked = read_json::<RegistrationBody>(request).await?.check(wait)?;
                 register(&self.lifecycle, asked, Source::Operator).await
             }
             ["v1", "licenses", code, "activate"] => {
                 let code = code_of(code)?;
                 read_json::<NoBody>(request).await?;
                 let report = self.lifecycle.activate(&code).await?;
-                Ok(json_answer(StatusCode::OK, &shapes::call_report(&report)))
+                Ok(json_answer(StatusCode::OK, &shapes::call_report(&report, self.now())))
             }
             ["v1", "licenses", code, "query"] => {
                 let code = code_of(code)?;
                 read_json::<NoBody>(request).await?;
                 let report = self.lifecycle.query(&code).await?;
-                Ok(json_answer(StatusCode::OK, &shapes::call_report(&report)))
+                Ok(json_answer(StatusCode::OK, &shapes::call_report(&report, self.now())))
             }
             ["v1", "licenses", code, "received"] => {
                 self.move_by_hand(code, request, Command::BuyerReceived).await
@@ -164,7 +167,7 @@ impl Admin {
             ["v1", "orders", order_id, "query"] => self.query_order(order_id, request).await,
             ["v1", "probes"] => {
                 read_json::<NoBody>(request).await?;
-                let slot = format!("manual {}", self.lifecycle.clock.now());
+                let slot = format!("manual {}", self.now());
                 let row = self.guard.heartbeat(&slot).await?;
                 Ok(json_answer(StatusCode::OK, &shapes::probe(&row)))
             }
@@ -204,7 +207,11 @@ impl Admin {
         let reason = read_json::<ReasonBody>(request).await?.reason;
         let reason = reason.map(|text| short("reason", text)).transpose()?;
         let row = self.lifecycle.order(&code, command, reason).await?;
-        Ok(json_answer(StatusCode::OK, &shapes::license(&row)))
+        Ok(json_answer(StatusCode::OK, &shapes::license(&row, self.now())))
+    }
+
+    fn now(&self) -> Timestamp {
+        self.lifecycle.clock.now()
     }
 
     async fn licenses(&self, query: Option<&str>) -> Result<serde_json::Value, Problem> {
@@ -223,7 +230,9 @@ impl Admin {
         let more = rows.len() > limit;
         rows.truncate(limit);
         let next = rows.last().filter(|_| more).map(|row| row.license.code.as_str().to_owned());
-        Ok(shapes::list(&rows.iter().map(shapes::license).collect::<Vec<_>>(), next.as_deref()))
+        let now = self.now();
+        let items: Vec<_> = rows.iter().map(|row| shapes::license(row, now)).collect();
+        Ok(shapes::list(&items, next.as_deref()))
     }
 
     /// Asks about a page of codes, by default a small one, because each is a paced call.
@@ -260,7 +269,7 @@ impl Admin {
                     "code": code.as_str(),
                     "outcome": outcome.as_str(),
                     "why": null,
-                    "license": shapes::license(&row),
+                    "license": shapes::license(&row, self.now()),
                 }),
                 Err(LifecycleError::Store(error)) => return Err(error.into()),
                 Err(error @ (LifecycleError::UnknownCode | LifecycleError::Released)) => json!({
@@ -329,8 +338,24 @@ impl Admin {
         Ok(shapes::list(&rows.iter().map(shapes::probe).collect::<Vec<_>>(), next.as_deref()))
     }
 
+    async fn usage(&self, query: Option<&str>) -> Result<serde_json::Value, Problem> {
+        let query = Query::parse(query, &["code", "state", "limit", "cursor"])?;
+        let limit = limit(&query)?;
+        let filter = UsageFilter {
+            code: query.text("code"),
+            state: query.parsed("state", "failed, waiting or sent")?,
+            after: query.get("cursor").map(usage_cursor).transpose()?,
+            limit: limit + 1,
+        };
+        let mut rows = self.lifecycle.store.list(move |s| s.usage_days(&filter)).await?;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = rows.last().filter(|_| more).map(|row| format!("{} {}", row.day, row.code));
+        Ok(shapes::list(&rows.iter().map(shapes::usage).collect::<Vec<_>>(), next.as_deref()))
+    }
+
     fn summary(&self) -> Result<serde_json::Value, Problem> {
-        let now = self.lifecycle.clock.now();
+        let now = self.now();
         let (counts, waiting, orders, probes) = self.lifecycle.store.read(|snapshot| {
             Ok((
                 snapshot.license_counts()?,
@@ -375,7 +400,7 @@ pub(super) struct RegistrationBody {
 
 impl RegistrationBody {
     /// Parses what it holds; the code is trimmed, because a person may have typed it.
-    pub(super) fn check(self) -> Result<Registration, Problem> {
+    pub(super) fn check(self, wait: Duration) -> Result<Registration, Problem> {
         let code = Code::parse(self.code.trim())
             .map_err(|error| Problem::bad_request(format!("code: {error}")))?;
         let order_id = self
@@ -390,11 +415,12 @@ impl RegistrationBody {
             order_id,
             product_id: self.product_id.map(|text| short("product_id", text)).transpose()?,
             note: self.note.map(|text| short("note", text)).transpose()?,
+            wait,
         })
     }
 }
 
-/// Registers a code; 201 when it is new.
+/// Registers a code, and says what happens next; 201 when it is new.
 pub(super) async fn register(
     lifecycle: &Lifecycle,
     asked: Registration,
@@ -402,7 +428,7 @@ pub(super) async fn register(
 ) -> Result<Answer, Problem> {
     let registered = lifecycle.register(asked, source).await?;
     let status = if registered.new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(json_answer(status, &shapes::license(&registered.license)))
+    Ok(json_answer(status, &shapes::license(&registered.license, lifecycle.clock.now())))
 }
 
 #[derive(Debug, Deserialize)]
@@ -457,6 +483,14 @@ fn state(query: &Query) -> Result<Option<State>, Problem> {
         .transpose()
 }
 
+/// Where a page of usage begins: the day and the code that the one before ended with.
+fn usage_cursor(text: &str) -> Result<(i64, String), Problem> {
+    let place = text.split_once(' ').and_then(|(day, code)| Some((day.parse().ok()?, code)));
+    place
+        .map(|(day, code)| (day, code.to_owned()))
+        .ok_or_else(|| Problem::bad_request("cursor must be a cursor from an earlier answer"))
+}
+
 /// A page of a list that is made whole each time; the text of `key` is an item's cursor, and an
 /// unknown cursor has nothing after it.
 fn page(
@@ -495,7 +529,7 @@ fn wrong_method(segments: &[&str]) -> Problem {
         | [
             "v1",
             "callbacks" | "orders" | "events" | "jobs" | "summary" | "alarms" | "drift"
-            | "lease-keys",
+            | "lease-keys" | "usage",
         ]
         | ["v1", "drift", "plan"] => Problem::method_not_allowed("GET"),
         ["v1", "licenses", _, "activate" | "query" | "received" | "release"]

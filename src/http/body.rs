@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::Request;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{CONTENT_TYPE, HeaderMap};
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
@@ -14,6 +14,8 @@ use std::time::Duration;
 pub(super) const BODY_MAX: usize = 64 << 10;
 /// How long a body may take (product.md §9).
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
+/// How long anybody is kept waiting on request.
+const WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Why there is no body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +50,16 @@ pub(super) async fn read(body: Incoming) -> Result<Bytes, BodyError> {
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
         Ok(Err(_)) => Err(BodyError::Broken),
     }
+}
+
+/// How long a caller asks to wait for what comes of it: `Prefer: wait=N` in seconds (RFC 7240), five at
+/// most. As with all preferences, one that cannot be read is no fault.
+pub(super) fn preferred_wait(headers: &HeaderMap) -> Duration {
+    let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    let mut preferences = values.flat_map(|value| value.split([',', ';'])).map(str::trim);
+    let wait = preferences.find_map(|preference| preference.strip_prefix("wait="));
+    let seconds = wait.and_then(|seconds| seconds.parse().ok()).unwrap_or(0);
+    Duration::from_secs(seconds).min(WAIT_MAX)
 }
 
 /// Reads a JSON body. An empty body reads as `{}`, so that orders without a choice need none.

@@ -4,6 +4,7 @@
 //! Invariant: HTTP 200 with both fields for everything that HTTP itself can carry (protocol.md 5.3);
 //! no state changes before the signature holds, and no code's row is touched by test traffic.
 
+use super::allowance::Allowance;
 use super::body::{self, BodyError};
 use super::problem::{Answer, text_answer};
 use crate::domain::outcome::ResultCode;
@@ -18,16 +19,15 @@ use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_ENCODING, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 /// How much of a body is kept of which nothing was verified.
 const UNVERIFIED_KEPT: usize = 4 << 10;
-/// Refused calls recorded per second at most: a stranger must not fill the disk.
-const REFUSALS_PER_SECOND: i64 = 10;
+/// Refused calls recorded per hour at most, ten a second: a stranger must not fill the disk.
+const REFUSALS_PER_HOUR: u32 = 36_000;
 /// Refused calls recorded at once before that rate holds.
-const REFUSALS_BURST: i64 = 50;
+const REFUSALS_BURST: u32 = 50;
 
 /// A path, and the keys that sign for it.
 pub struct Door {
@@ -87,7 +87,8 @@ impl CallbackRoute {
         probe_codes: HashSet<String>,
         lifecycle: Arc<Lifecycle>,
     ) -> Self {
-        Self { licences, orders, probe_codes, lifecycle, refusals: Allowance::default() }
+        let refusals = Allowance::new(REFUSALS_BURST, REFUSALS_PER_HOUR);
+        Self { licences, orders, probe_codes, lifecycle, refusals }
     }
 
     /// Answers one request.
@@ -273,41 +274,4 @@ fn peek_activity(refused: &Refused<'_>) -> &'static str {
 /// HTTP itself is broken, or this is not our address: a status without a body.
 fn bare(status: StatusCode) -> Answer {
     text_answer(status, String::new(), "text/plain")
-}
-
-/// So many a second, and a burst: what is over is only counted.
-#[derive(Default)]
-struct Allowance {
-    /// Used up, in thousandths; sinks with time.
-    used: AtomicI64,
-    /// When it was last looked at, in milliseconds.
-    at: AtomicI64,
-}
-
-impl Allowance {
-    /// Races between callers may let a few more pass; the bound stays a bound.
-    fn take(&self, now: Timestamp) -> bool {
-        let before = self.at.swap(now.as_ms(), Ordering::Relaxed);
-        let passed_ms = now.as_ms().saturating_sub(before).clamp(0, REFUSALS_BURST * 1_000);
-        let used = self.used.load(Ordering::Relaxed) - passed_ms * REFUSALS_PER_SECOND;
-        let used = used.max(0);
-        let free = used + 1_000 <= REFUSALS_BURST * 1_000;
-        self.used.store(if free { used + 1_000 } else { used }, Ordering::Relaxed);
-        free
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_allowance_lets_a_burst_pass_and_then_a_rate() {
-        let allowance = Allowance::default();
-        let at = |ms: i64| Timestamp::from_ms(1_000_000 + ms);
-        let burst = (0..200).filter(|_| allowance.take(at(0))).count();
-        assert_eq!(burst, 50);
-        assert!(!allowance.take(at(50)));
-        assert_eq!((0..200).filter(|_| allowance.take(at(1_050))).count(), 10);
-    }
 }

@@ -66,13 +66,20 @@ pub(super) fn metrics(lifecycle: &Arc<Lifecycle>, guard: &Guard) -> Answer {
             metrics.set_licenses(state, codes);
         }
         metrics.set_waiting_for_buyer(snapshot.waiting_for_buyer()?);
+        metrics.set_usage_waiting(snapshot.unsent_usage()?);
         Ok(())
     });
     if let Err(error) = read {
-        tracing::warn!(%error, "the gauges of codes could not be read");
+        tracing::warn!(%error, "the gauges of codes and usage could not be read");
     }
     if let Some(reachable) = lifecycle.marketplace.reachable() {
         metrics.set_marketplace_reachable(reachable);
+    }
+    for (endpoint, rests_until) in lifecycle.marketplace.domains() {
+        metrics.set_marketplace_domain(endpoint, rests_until.is_none());
+    }
+    for (kind, seen) in lifecycle.marketplace.strange_counts() {
+        metrics.set_marketplace_strange(kind.as_str(), i64::try_from(seen).unwrap_or(i64::MAX));
     }
     if let Some(skew_ms) = guard.clock_skew_ms() {
         #[expect(clippy::cast_precision_loss, reason = "seconds of skew")]

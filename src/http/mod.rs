@@ -5,6 +5,7 @@
 
 mod access;
 mod admin;
+mod allowance;
 mod body;
 mod callback;
 mod framing;
@@ -20,5 +21,5 @@ pub use admin::Admin;
 pub use callback::{CallbackRoute, Door};
 pub use problem::Answer;
 pub use server::{Limits, Listener, Serving, Tls, serve};
-pub use software::Software;
+pub use software::{NewCodes, Software};
 pub use tls::{TlsError, acceptor};

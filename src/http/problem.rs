@@ -4,7 +4,9 @@ use crate::lifecycle::{LifecycleError, RotateError};
 use crate::store::StoreError;
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -83,6 +85,15 @@ impl Problem {
     pub(super) fn not_json() -> Self {
         let detail = "send the body as `Content-Type: application/json`";
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", detail)
+    }
+
+    /// 429: the software has registered its share of new codes.
+    pub(super) fn too_many() -> Self {
+        let detail =
+            "too many new codes in an hour; come again later, or raise software.new-codes-per-hour";
+        let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many", detail);
+        problem.header = Some((RETRY_AFTER, "60"));
+        problem
     }
 
     /// The document.

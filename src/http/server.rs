@@ -12,6 +12,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -97,6 +98,7 @@ async fn accept_loop<F, R>(
 {
     let places = Arc::new(Semaphore::new(limits.connections));
     let mut connections = JoinSet::new();
+    let mut callers = Callers::default();
     loop {
         while connections.try_join_next().is_some() {}
         let place = tokio::select! {
@@ -121,6 +123,7 @@ async fn accept_loop<F, R>(
                 });
             }
             Ok(Accepted::Unix(stream)) => {
+                callers.tell(&stream, limits.name);
                 connections.spawn(async move {
                     plain(stream, limits, answer, stop).await;
                     drop(place);
@@ -152,6 +155,28 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 enum Accepted {
     Tcp(tokio::net::TcpStream),
     Unix(tokio::net::UnixStream),
+}
+
+/// The users who have called over a Unix socket since the start.
+#[derive(Default)]
+struct Callers(HashSet<u32>);
+
+impl Callers {
+    /// Logs who calls: a user's first connection for everybody to see, the others for whoever looks close.
+    fn tell(&mut self, stream: &tokio::net::UnixStream, listener: &'static str) {
+        let Ok(peer) = stream.peer_cred() else { return };
+        let (uid, pid) = (peer.uid(), peer.pid());
+        if self.0.insert(uid) {
+            tracing::info!(
+                listener,
+                peer.uid = uid,
+                peer.pid = pid,
+                "a user calls for the first time"
+            );
+        } else {
+            tracing::debug!(listener, peer.uid = uid, peer.pid = pid, "connection");
+        }
+    }
 }
 
 async fn accept(listener: &Listener) -> std::io::Result<Accepted> {

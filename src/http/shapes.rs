@@ -1,12 +1,13 @@
 //! The JSON shapes of product.md §6: fields may be added, never renamed. All times are RFC 3339 UTC.
 
 use crate::domain::license::{OrderId, OrderLineId};
-use crate::domain::time::Timestamp;
+use crate::domain::next_step::next_step;
+use crate::domain::time::{Timestamp, day_text};
 use crate::guard::Alarm;
 use crate::lifecycle::{CallReport, Drift, Entitlement, LeaseKeys};
 use crate::protocol::hex;
 use crate::schedule::JobStatus;
-use crate::store::{CallbackRow, EventRow, LicenseRow, OrderRow, ProbeRow};
+use crate::store::{CallbackRow, EventRow, LicenseRow, OrderRow, ProbeRow, UsageDay};
 use serde_json::{Value, json};
 
 fn time(at: Option<Timestamp>) -> Option<String> {
@@ -18,8 +19,9 @@ pub(super) fn list(items: &[Value], next: Option<&str>) -> Value {
     json!({ "items": items, "next": next })
 }
 
-pub(super) fn license(row: &LicenseRow) -> Value {
+pub(super) fn license(row: &LicenseRow, now: Timestamp) -> Value {
     let license = &row.license;
+    let next = next_step(license, row.next_activation_at, now);
     json!({
         "code": license.code.as_str(),
         "state": license.state().as_str(),
@@ -38,6 +40,7 @@ pub(super) fn license(row: &LicenseRow) -> Value {
         "next_activation_at": time(row.next_activation_at),
         "last_error_code": license.last_error_code,
         "note": license.note,
+        "next": { "step": next.as_str(), "zh": next.zh(), "en": next.en() },
     })
 }
 
@@ -106,11 +109,11 @@ pub(super) fn entitlement(code: &str, answer: &Entitlement) -> Value {
     })
 }
 
-pub(super) fn call_report(report: &CallReport) -> Value {
+pub(super) fn call_report(report: &CallReport, now: Timestamp) -> Value {
     json!({
         "outcome": report.outcome.as_str(),
         "error_code": report.error_code,
-        "license": license(&report.license),
+        "license": license(&report.license, now),
     })
 }
 
@@ -122,6 +125,20 @@ pub(super) fn probe(row: &ProbeRow) -> Value {
         "outcome": row.outcome,
         "steps": serde_json::from_str::<Value>(&row.steps).unwrap_or_else(|_| json!([])),
         "certificate_days": row.certificate_days,
+    })
+}
+
+pub(super) fn usage(day: &UsageDay) -> Value {
+    json!({
+        "code": day.code,
+        "day": day_text(day.day),
+        "clients": day.clients,
+        "active_num": day.active_num,
+        "state": day.state().as_str(),
+        "waiting": day.waiting,
+        "sent": day.sent,
+        "failed": day.failed,
+        "error_code": day.error_code,
     })
 }
 

@@ -1,15 +1,21 @@
-//! What the licensed software calls: may this code run, and here is a code a buyer handed over.
+//! What the licensed software calls: may this code run, here is a code a buyer handed over, so it is used.
 
 use super::access::Token;
-use super::body::{decode_segment, read_json};
+use super::allowance::Allowance;
+use super::body::{decode_segment, preferred_wait, read_json};
 use super::problem::{Answer, Problem, json_answer};
 use super::{admin, health, shapes};
 use crate::domain::license::Code;
+use crate::domain::time::day_text;
 use crate::domain::transition::Source;
+use crate::domain::usage::{ActiveNum, ClientId};
 use crate::guard::Guard;
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{Lifecycle, Reported};
+use crate::telemetry::request_id;
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
+use serde::Deserialize;
+use serde_json::json;
 use std::sync::Arc;
 
 /// The software's listener.
@@ -18,13 +24,31 @@ pub struct Software {
     guard: Arc<Guard>,
     /// `None` on a socket, whose file mode says who may ask.
     token: Option<Token>,
+    /// Each new code costs calls to the marketplace.
+    new_codes: Arc<NewCodes>,
+}
+
+/// How many new codes the software may still register; one for all its listeners.
+pub struct NewCodes(Allowance);
+
+impl NewCodes {
+    /// So many in an hour, which may come at once.
+    #[must_use]
+    pub fn per_hour(number: u32) -> Self {
+        Self(Allowance::new(number, number))
+    }
 }
 
 impl Software {
     /// Answers those who know `token`.
     #[must_use]
-    pub fn new(lifecycle: Arc<Lifecycle>, guard: Arc<Guard>, token: Option<Token>) -> Self {
-        Self { lifecycle, guard, token }
+    pub fn new(
+        lifecycle: Arc<Lifecycle>,
+        guard: Arc<Guard>,
+        token: Option<Token>,
+        new_codes: Arc<NewCodes>,
+    ) -> Self {
+        Self { lifecycle, guard, token, new_codes }
     }
 
     /// Answers one request.
@@ -54,12 +78,33 @@ impl Software {
             | ["healthz" | "readyz" | "metrics"]
             | [".well-known", "jwks.json"] => Err(Problem::method_not_allowed("GET")),
             ["v1", "licenses"] if request.method() == Method::POST => {
-                let asked = read_json::<admin::RegistrationBody>(request).await?.check()?;
+                let wait = preferred_wait(request.headers());
+                let asked = read_json::<admin::RegistrationBody>(request).await?.check(wait)?;
+                self.may_register(&asked.code)?;
                 admin::register(&self.lifecycle, asked, Source::Software).await
             }
-            ["v1", "licenses"] => Err(Problem::method_not_allowed("POST")),
+            ["v1", "usage"] if request.method() == Method::POST => {
+                let (code, reported) = read_json::<UsageBody>(request).await?.check()?;
+                self.usage(code, &reported).await
+            }
+            ["v1", "licenses" | "usage"] => Err(Problem::method_not_allowed("POST")),
             _ => Err(Problem::no_such_path()),
         }
+    }
+
+    /// Refuses a code that we do not hold when too many new ones have come: whoever guesses codes must not
+    /// wear out our welcome at the marketplace.
+    fn may_register(&self, code: &Code) -> Result<(), Problem> {
+        let known = self.lifecycle.store.read(|snapshot| snapshot.license(code))?.is_some();
+        if known || self.new_codes.0.take(self.lifecycle.clock.now()) {
+            return Ok(());
+        }
+        tracing::warn!(
+            license.code = code.as_str(),
+            request.id = request_id(),
+            "a new code was not registered: software.new-codes-per-hour is used up; is somebody guessing codes?"
+        );
+        Err(Problem::too_many())
     }
 
     /// The keys that verify leases: no secret, so nobody needs a token.
@@ -74,5 +119,42 @@ impl Software {
             .map_err(|error| Problem::bad_request(format!("this is no code: {error}")))?;
         let answer = self.lifecycle.entitlement(&code).await?;
         Ok(json_answer(StatusCode::OK, &shapes::entitlement(code.as_str(), &answer)))
+    }
+
+    /// 202 when it is on disk; it is sent to the marketplace within the hour.
+    async fn usage(&self, code: Code, reported: &Reported) -> Result<Answer, Problem> {
+        let text = code.as_str().to_owned();
+        let day = self.lifecycle.report_usage(code, reported).await?;
+        let document = json!({ "code": text, "day": day_text(day) });
+        Ok(json_answer(StatusCode::ACCEPTED, &document))
+    }
+}
+
+/// What `POST /v1/usage` takes: one of the two.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UsageBody {
+    code: String,
+    client_id: Option<String>,
+    active_num: Option<u64>,
+}
+
+impl UsageBody {
+    /// Parses what it holds. No answer repeats a client id.
+    fn check(self) -> Result<(Code, Reported), Problem> {
+        let code = Code::parse(&self.code)
+            .map_err(|error| Problem::bad_request(format!("code: {error}")))?;
+        let reported = match (self.client_id, self.active_num) {
+            (Some(text), None) => ClientId::parse(&text)
+                .map(Reported::Client)
+                .map_err(|error| format!("client_id {error}")),
+            (None, Some(number)) => ActiveNum::parse(number)
+                .map(Reported::Active)
+                .map_err(|error| format!("active_num {error}")),
+            (None, None) | (Some(_), Some(_)) => {
+                Err("give either client_id or active_num".to_owned())
+            }
+        };
+        Ok((code, reported.map_err(Problem::bad_request)?))
     }
 }

@@ -6,7 +6,7 @@
 use super::perform::{
     Performed, Told, append, perform, waits_behind_a_freeze, waits_for_activation,
 };
-use super::{Lifecycle, LifecycleError, STOPPED_UNTIL, orphans};
+use super::{Lifecycle, LifecycleError, STOPPED_UNTIL, STRANGE, orphans};
 use crate::domain::license::{Code, License};
 use crate::domain::state::State;
 use crate::domain::time::{HOUR_MS, MINUTE_MS, SECOND_MS, Timestamp};
@@ -15,6 +15,7 @@ use crate::domain::transition::{
     Source,
 };
 use crate::marketplace::{Call, CallResult, Effort};
+use crate::protocol::open_api::Strange;
 use crate::store::{self, LicenseRow, Owed, StoreError, Tx};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,8 +28,6 @@ const BACKOFF_LAST_MS: i64 = 5 * MINUTE_MS;
 /// An activation that is owed while the code is frozen is looked at again after this time; a thaw does
 /// not wait for it.
 const BEHIND_A_FREEZE_MS: i64 = HOUR_MS;
-/// How long one try in the background may take.
-pub(super) const BACKGROUND: Effort = Effort::Once { deadline: Duration::from_secs(10) };
 /// What the marketplace answers when all is well.
 const SUCCESS: &str = "92020000";
 /// Owed calls under way at once.
@@ -45,6 +44,8 @@ pub enum Errand {
     Query,
     /// Query of an order.
     Order,
+    /// Report usage.
+    Usage,
 }
 
 /// What a call came to, as the admin API tells it.
@@ -87,6 +88,15 @@ pub struct CallReport {
     pub license: LicenseRow,
 }
 
+/// What an answer about a code came to.
+pub(super) struct Heard {
+    pub(super) outcome: CallOutcome,
+    /// The marketplace's code, unless it was a success.
+    pub(super) error_code: Option<String>,
+    /// It told what we did not know.
+    pub(super) changed: bool,
+}
+
 /// What the first transaction of an activation found.
 enum Intent {
     /// Call.
@@ -109,6 +119,16 @@ impl Lifecycle {
     pub async fn activate(&self, code: &Code) -> Result<CallReport, LifecycleError> {
         let (outcome, error_code) = self.try_activation(code, Effort::Interactive, true).await?;
         self.report(code, outcome, error_code)
+    }
+
+    /// Activates a code for somebody who waits so long for each call. What it came to is on the row.
+    pub(super) async fn activate_within(
+        &self,
+        code: &Code,
+        wait: Duration,
+    ) -> Result<(), LifecycleError> {
+        let effort = Effort::Once { deadline: wait };
+        self.try_activation(code, effort, true).await.map(drop)
     }
 
     /// Asks the marketplace how a code stands, as ordered by an operator.
@@ -142,7 +162,7 @@ impl Lifecycle {
         let mut made = 0;
         loop {
             let now = self.clock.now();
-            if self.marketplace.stopped_until().is_some_and(|until| until > now) {
+            if self.marketplace.closed_until().is_some_and(|until| until > now) {
                 return Ok(made);
             }
             let due = self.store.list(move |snapshot| snapshot.due_calls(now, PAGE)).await?;
@@ -171,10 +191,10 @@ impl Lifecycle {
             under_way.spawn(async move {
                 let result = match owed.call {
                     store::Call::Activate => {
-                        this.try_activation(&owed.code, BACKGROUND, false).await
+                        this.try_activation(&owed.code, Effort::Background, false).await
                     }
                     store::Call::Query | store::Call::QueryAgain => {
-                        this.try_query(&owed.code, BACKGROUND, true).await
+                        this.try_query(&owed.code, Effort::Background, true).await
                     }
                 };
                 match result {
@@ -306,9 +326,26 @@ impl Lifecycle {
         effort: Effort,
         owe: bool,
     ) -> Result<(CallOutcome, Option<String>), LifecycleError> {
+        let call = self.ask(code, effort).await;
+        let heard = self.hear(code, call, owe).await?;
+        Ok((heard.outcome, heard.error_code))
+    }
+
+    /// Asks the marketplace how a code stands, and counts the call.
+    pub(super) async fn ask(&self, code: &Code, effort: Effort) -> Call<QueryVerdict> {
         let began = Instant::now();
         let call = self.marketplace.query(code, effort).await;
         self.note_call(Errand::Query, &call, began);
+        call
+    }
+
+    /// Lets the answer have its effect, decided from the row as it is now.
+    pub(super) async fn hear(
+        &self,
+        code: &Code,
+        call: Call<QueryVerdict>,
+        owe: bool,
+    ) -> Result<Heard, StoreError> {
         let (code, now, jitter, zone) = (code.clone(), self.clock.now(), jitter(), self.zone);
         let error_code = call.error_code.clone();
         let (outcome, told) = self
@@ -350,15 +387,18 @@ impl Lifecycle {
             })
             .await?;
         self.tell(&told);
-        Ok((outcome, unless_success(error_code, outcome)))
+        let error_code = unless_success(error_code, outcome);
+        Ok(Heard { outcome, error_code, changed: told.changes() })
     }
 
-    /// Counts a call, which the client has logged, and keeps a stop of the queue over a restart.
+    /// Counts a call, which the client has logged, keeps a stop of the queue over a restart, and tells of what
+    /// no document told us of.
     pub(super) fn note_call<V>(&self, errand: Errand, call: &Call<V>, began: Instant) {
         let api = match errand {
             Errand::Activate => "activate",
             Errand::Query => "query",
             Errand::Order => "order",
+            Errand::Usage => "usage",
         };
         let outcome = match &call.result {
             CallResult::Verdict(_) => "answered",
@@ -374,6 +414,26 @@ impl Lifecycle {
             let until = until.as_ms().to_string();
             self.store.post(move |tx| tx.set_fact(STOPPED_UNTIL, &until));
         }
+        for strange in &call.strange {
+            self.keep_strange(api, strange);
+        }
+    }
+
+    /// Keeps something strange with its sample, once for ever, and says so.
+    fn keep_strange(&self, api: &str, strange: &Strange) {
+        let Strange { kind, name, sample } = strange;
+        let kind = kind.as_str();
+        tracing::warn!(api, kind, name, sample, "the marketplace sent what no document told us of");
+        let fact = format!("{STRANGE}{kind} {name}");
+        let detail = format!("the answer to {api} held an unknown {kind}: {name}, as in {sample}");
+        let now = self.clock.now();
+        self.store.post(move |tx| {
+            if tx.add_fact(&fact, &format!("{} {detail}", now.as_ms()))? {
+                let event = EventDraft::note(EventKind::Observed, detail);
+                tx.append_event(now, None, Source::Query, &event)?;
+            }
+            Ok(())
+        });
     }
 }
 

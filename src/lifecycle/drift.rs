@@ -2,16 +2,12 @@
 //!
 //! Invariant: looking changes nothing; a repair is an ordinary query, decided from the row as it is then.
 
-use super::{CallOutcome, Errand, Lifecycle, LifecycleError};
+use super::{CallOutcome, Lifecycle, LifecycleError};
 use crate::domain::license::{Code, License};
 use crate::domain::time::Timestamp;
 use crate::domain::transition::{Command, EventKind, QueryAnswer, QueryVerdict, decide};
 use crate::marketplace::{CallResult, Effort};
 use crate::store::{LicenseFilter, LicenseRow, StoreError};
-use std::time::{Duration, Instant};
-
-/// How long one question may take.
-const QUERY: Effort = Effort::Once { deadline: Duration::from_secs(10) };
 
 /// A code whose row differs from what the marketplace says.
 #[derive(Debug, Clone)]
@@ -52,9 +48,7 @@ impl Lifecycle {
             page.next = rows.last().map(|row| row.license.code.as_str().to_owned());
         }
         for LicenseRow { license, .. } in rows {
-            let began = Instant::now();
-            let call = self.marketplace.query(&license.code, QUERY).await;
-            self.note_call(Errand::Query, &call, began);
+            let call = self.ask(&license.code, Effort::Background).await;
             let CallResult::Verdict(verdict) = call.result else {
                 page.unasked += 1;
                 continue;

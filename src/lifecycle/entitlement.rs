@@ -14,8 +14,8 @@ use tokio::sync::watch;
 
 /// The longest an answer waits for the marketplace (product.md §4).
 const ASK_BOUND: Duration = Duration::from_millis(800);
-/// How long the query itself may go on behind it.
-const QUERY: Effort = Effort::Once { deadline: Duration::from_secs(10) };
+/// The query itself may go on behind it, but one whose turn comes later would only keep others waiting.
+const QUERY: Effort = Effort::Brief { turn: ASK_BOUND };
 
 /// The answer.
 #[derive(Debug, Clone)]

@@ -1,9 +1,9 @@
 //! The keys that sign leases, in a file of their own, and the leases that are still fresh.
 //!
-//! Invariants: the file is the owner's alone and is replaced whole or not at all; a retired key stays in
-//! the key set until the last lease it signed has ended.
+//! Invariant: a retired key stays in the key set until the last lease it signed has ended.
 
 use super::Lifecycle;
+use super::secret_file::{self, SecretFileError};
 use crate::domain::entitlement::{Policy, Reason};
 use crate::domain::lease::{LONGEST_MS, claims};
 use crate::domain::license::{Code, License};
@@ -15,14 +15,13 @@ use crate::store::StoreError;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// The file's name in the data folder.
 const FILE: &str = "lease-keys";
+/// Whoever has read the file can sign leases.
+const ROTATE: &str = ", then run `authcoded lease rotate`";
 /// A lease is given again for so long, if what it says still holds.
 const FRESH_MS: i64 = 5 * MINUTE_MS;
 /// Leases remembered: twice this many at most, about half a KiB each.
@@ -31,22 +30,9 @@ const REMEMBERED: usize = 8_192;
 /// Why there is no key to sign with.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseKeyError {
-    /// The file cannot be read or written.
-    #[error("{}: {source}; the daemon's user must own it", file.display())]
-    File {
-        /// The file.
-        file: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The file is open to others: whoever read it can sign leases.
-    #[error("{}: open to others than its owner (mode {mode:04o}); chmod 600 it, then run `authcoded lease rotate`", file.display())]
-    Open {
-        /// The file.
-        file: PathBuf,
-        /// Its mode.
-        mode: u32,
-    },
+    /// The file cannot be used.
+    #[error(transparent)]
+    File(#[from] SecretFileError),
     /// The file does not hold what we wrote.
     #[error("{}: {why}; restore it from a backup, or move it away: a new key is made, and software that checks leases fetches the key set again", file.display())]
     Damaged {
@@ -275,17 +261,10 @@ impl Fresh {
 }
 
 fn read(file: &Path) -> Result<Option<Ring>, LeaseKeyError> {
-    let failed = |source| LeaseKeyError::File { file: file.to_owned(), source };
     let damaged = |why: String| LeaseKeyError::Damaged { file: file.to_owned(), why };
-    let mode = match std::fs::metadata(file) {
-        Ok(meta) => meta.permissions().mode() & 0o777,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
+    let Some(text) = secret_file::read(file, ROTATE)? else {
+        return Ok(None);
     };
-    if mode & 0o077 != 0 {
-        return Err(LeaseKeyError::Open { file: file.to_owned(), mode });
-    }
-    let text = std::fs::read_to_string(file).map(SecretString::from).map_err(failed)?;
     // The parser's own words could quote the text.
     let stored: Stored = serde_json::from_str(text.expose_secret())
         .map_err(|error| damaged(format!("not as we wrote it, near line {}", error.line())))?;
@@ -299,7 +278,7 @@ fn read(file: &Path) -> Result<Option<Ring>, LeaseKeyError> {
     Ok(Some(Ring { signing, made_at: Timestamp::from_ms(stored.made_at), retired }))
 }
 
-/// Makes a key and writes it with the retired ones: a new file takes the place of the old one.
+/// Makes a key and writes it with the retired ones.
 fn make(file: &Path, retired: Vec<Retired>, now: Timestamp) -> Result<Ring, LeaseKeyError> {
     let (signing, text) = SigningKey::generate()?;
     let stored = Stored {
@@ -311,22 +290,9 @@ fn make(file: &Path, retired: Vec<Retired>, now: Timestamp) -> Result<Ring, Leas
             .collect(),
     };
     let text = SecretString::from(serde_json::to_string(&stored).unwrap_or_default());
-    write(file, &text).map_err(|source| LeaseKeyError::File { file: file.to_owned(), source })?;
+    secret_file::write(file, &text)?;
     tracing::info!(kid = signing.public().kid, "a key for leases was made");
     Ok(Ring { signing, made_at: now, retired })
-}
-
-fn write(file: &Path, text: &SecretString) -> io::Result<()> {
-    let new = file.with_extension("new");
-    match std::fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-    out.write_all(text.expose_secret().as_bytes())?;
-    out.sync_all()?;
-    std::fs::rename(&new, file)?;
-    File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]
@@ -334,6 +300,7 @@ mod tests {
     use super::*;
     use crate::domain::license::Standing;
     use crate::domain::state::Live;
+    use std::os::unix::fs::PermissionsExt as _;
 
     const NOW: Timestamp = Timestamp::from_ms(1_800_000_000_000);
 
@@ -405,7 +372,8 @@ mod tests {
         assert_eq!(std::fs::metadata(&file).expect("there").permissions().mode() & 0o777, 0o600);
         mode(0o640).expect("chmod");
         let open = Leases::open(folder.path(), NOW).map(drop);
-        assert!(matches!(open, Err(LeaseKeyError::Open { mode: 0o640, .. })));
+        let error = open.expect_err("refused").to_string();
+        assert!(error.contains("(mode 0640); chmod 600 it, then run `authcoded lease"), "{error}");
         mode(0o600).expect("chmod");
         for text in
             ["", "{}", r#"{"signing":"s3cret","made_at":1,"retired":[]}"#, r#"{"signing":"s3cret""#]

@@ -6,19 +6,24 @@
 
 mod callback;
 mod calls;
+mod client_key;
 mod drift;
 mod entitlement;
 mod evidence;
+mod hearing;
 mod leases;
 mod orders;
 mod orphans;
 mod perform;
 mod reconcile;
 mod registration;
+mod secret_file;
 mod upkeep;
+mod usage;
 
 pub use callback::Arrival;
 pub use calls::{CallOutcome, CallReport, Errand};
+pub use client_key::{ClientKey, ClientKeyError};
 pub use drift::{Drift, DriftPage};
 pub use entitlement::Entitlement;
 pub use evidence::{Evidence, Reply};
@@ -26,7 +31,9 @@ pub use leases::{LeaseKeyError, LeaseKeys, Leases, Retired, RotateError};
 pub use orders::OrderReport;
 pub use reconcile::Plan;
 pub use registration::{Registered, Registration};
+pub use secret_file::SecretFileError;
 pub use upkeep::Retention;
+pub use usage::{Flushed, Reported};
 
 use crate::clock::Clock;
 use crate::domain::entitlement::Policy;
@@ -43,6 +50,9 @@ use tokio::sync::{Notify, watch};
 /// The fact that keeps a stop of the marketplace queue over a restart: milliseconds since the epoch.
 pub const STOPPED_UNTIL: &str = "marketplace_stopped_until";
 
+/// Facts of this name keep what the marketplace sent and no document told us of: when, and what.
+pub const STRANGE: &str = "strange ";
+
 /// Why an order to a code was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum LifecycleError {
@@ -55,6 +65,14 @@ pub enum LifecycleError {
     /// Our fault: see the inner error.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// The keys of this installation's own making.
+pub struct Keys {
+    /// Signs what the software is told.
+    pub leases: Leases,
+    /// Hides the clients that the software reports.
+    pub clients: ClientKey,
 }
 
 /// What the sequences need. One for the whole process.
@@ -71,6 +89,8 @@ pub struct Lifecycle {
     pub policy: Policy,
     /// Signs what the software is told.
     pub leases: Leases,
+    /// Hides the clients that it reports.
+    clients: ClientKey,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Wakes the activation worker when calls are owed.
@@ -90,7 +110,7 @@ impl Lifecycle {
         clock: Clock,
         zone: Zone,
         policy: Policy,
-        leases: Leases,
+        keys: Keys,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
@@ -99,7 +119,8 @@ impl Lifecycle {
             clock,
             zone,
             policy,
-            leases,
+            leases: keys.leases,
+            clients: keys.clients,
             metrics,
             owed: Notify::new(),
             missed_calls: AtomicBool::new(false),

@@ -4,7 +4,7 @@
 //! Invariant: 000000 leaves only after the commit that holds the order, its event, the query then owed
 //! and the answer itself. Nothing here changes a code.
 
-use super::calls::{BACKGROUND, CallOutcome, Errand, backoff_ms, finished, jitter};
+use super::calls::{CallOutcome, Errand, backoff_ms, finished, jitter};
 use super::evidence::{About, Evidence, Reply};
 use super::perform::{Told, append_without_code};
 use super::{Lifecycle, LifecycleError};
@@ -90,7 +90,9 @@ impl Lifecycle {
         let mut under_way = JoinSet::new();
         for order_id in due {
             let this = Arc::clone(self);
-            under_way.spawn(async move { this.ask_about(&order_id, BACKGROUND).await.map(drop) });
+            under_way.spawn(async move {
+                this.ask_about(&order_id, Effort::Background).await.map(drop)
+            });
         }
         while let Some(joined) = under_way.join_next().await {
             finished(joined)?;

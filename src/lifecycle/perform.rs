@@ -4,7 +4,7 @@ use super::Lifecycle;
 use crate::domain::license::{Code, License};
 use crate::domain::state::State;
 use crate::domain::time::Timestamp;
-use crate::domain::transition::{Command, Effect, EventDraft, Refusal, Source, decide};
+use crate::domain::transition::{Command, Effect, EventDraft, EventKind, Refusal, Source, decide};
 use crate::store::{Call, Owed, StoreError, Tx};
 use crate::telemetry::request_id;
 
@@ -124,6 +124,12 @@ impl Told {
     /// The activation worker is to look at the outbox.
     pub(super) fn owes(&mut self) {
         self.owes = true;
+    }
+
+    /// Whether anything came of it: what is stale has no effect, and a contradiction is a human's to settle.
+    pub(super) fn changes(&self) -> bool {
+        let idle = [EventKind::Stale, EventKind::Contradiction];
+        self.events.iter().any(|(_, _, event)| !idle.contains(&event.kind))
     }
 }
 

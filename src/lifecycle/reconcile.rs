@@ -1,37 +1,26 @@
 //! The sweep: codes are compared with the marketplace, the more often the more it matters, and all of
-//! them after a gap in which we were deaf.
+//! them after a gap in which we were deaf. [`crate::domain::sweep`] says which are due.
 //!
-//! It reads a page of codes, asks, and lets [`super::calls`] decide from the row as it is then. Memory
-//! does not grow with the number of codes.
+//! Codes are read page by page, so memory does not grow with their number; a sweep goes on behind the
+//! code at which the one before it ended, so none waits longer because others come first. Invariant: each
+//! answer is decided from the row as it is then.
 
-use super::{Lifecycle, LifecycleError};
-use crate::domain::license::License;
-use crate::domain::state::State;
-use crate::domain::time::{DAY_MS, HOUR_MS, MINUTE_MS, Timestamp};
-use crate::marketplace::Effort;
-use crate::store::{LicenseFilter, StoreError};
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use super::{CallOutcome, Lifecycle};
+use crate::domain::license::{Code, License};
+use crate::domain::sweep::{is_due, is_watched};
+use crate::domain::time::Timestamp;
+use crate::marketplace::{CallResult, Effort};
+use crate::store::{LicenseFilter, Store, StoreError};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 /// Codes read at once.
 const PAGE: usize = 500;
-/// How long one query of the sweep may take.
-const QUERY: Effort = Effort::Once { deadline: Duration::from_secs(10) };
-/// Every code is compared at least this often.
-const AT_LEAST_MS: i64 = 7 * DAY_MS;
-/// Codes in use are compared this often.
-const IN_USE_MS: i64 = DAY_MS;
-/// Codes in use that end soon, or have just ended, are compared this often.
-const NEAR_END_MS: i64 = 6 * HOUR_MS;
-/// What "soon" and "just" mean.
-const NEAR_MS: i64 = 72 * HOUR_MS;
-
-/// The minute's mark: when the daemon last took calls and could store them, in milliseconds.
-const HEARD_AT: &str = "heard_at";
-/// The end of the last gap, in milliseconds: codes asked about before are to be asked again.
-const DEAF_UNTIL: &str = "deaf_until";
-/// A shorter gap loses no call: the marketplace comes again after two minutes, sixty times.
-const GAP_MS: i64 = 10 * MINUTE_MS;
+/// Questions asked at once. Each gives way to those that somebody waits for.
+const ASKED_AT_ONCE: usize = 3;
+/// Codes in hand: so many answers share a commit while the next questions are asked.
+const IN_HAND: usize = 16;
 
 /// What a sweep would do.
 #[derive(Debug, Clone, Copy, Default)]
@@ -49,151 +38,288 @@ pub struct Plan {
 pub struct Sweep {
     /// Codes looked at.
     pub seen: u64,
-    /// Codes asked about.
+    /// Codes that were answered, or asked about in vain.
     pub asked: u64,
-    /// Questions without a usable answer, or about codes unknown there.
+    /// Those without a usable answer, or unknown there.
     pub failed: u64,
+    /// Those whose answer told what we did not know.
+    pub repaired: u64,
+    /// Codes that are still due: time was up, or the queue is stopped.
+    pub left: u64,
+    /// When the queue opens again that was found stopped.
+    pub stopped_until: Option<Timestamp>,
 }
 
-impl Lifecycle {
-    /// Compares every code that is due. Ends early while the marketplace refuses us.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn reconcile(&self) -> Result<Sweep, StoreError> {
-        let mut sweep = Sweep::default();
-        let deaf_until = self.deaf_until()?;
-        let mut after = None;
-        loop {
-            let filter = LicenseFilter { after: after.take(), limit: PAGE, ..Default::default() };
-            let page = self.store.list(move |snapshot| snapshot.licenses(&filter)).await?;
-            let Some(last) = page.last() else {
-                return Ok(sweep);
-            };
-            after = Some(last.license.code.as_str().to_owned());
-            for row in page {
-                sweep.seen += 1;
-                if !is_due(&row.license, deaf_until, self.clock.now()) {
-                    continue;
-                }
-                if self.marketplace.stopped_until().is_some() {
-                    return Ok(sweep);
-                }
-                sweep.asked += 1;
-                match self.try_query(&row.license.code, QUERY, false).await {
-                    Ok((super::CallOutcome::Done, _)) => {}
-                    Ok(_) | Err(LifecycleError::UnknownCode | LifecycleError::Released) => {
-                        sweep.failed += 1;
-                    }
-                    Err(LifecycleError::Store(error)) => return Err(error),
-                }
-            }
+/// Once around the codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Round {
+    /// Those that are near their end or have just changed.
+    Watched,
+    /// All.
+    All,
+}
+
+impl Round {
+    /// The fact that holds the code which the last round of this kind came to.
+    const fn mark(self) -> &'static str {
+        match self {
+            Self::Watched => "sweep_watched_at",
+            Self::All => "sweep_at",
+        }
+    }
+
+    fn takes(self, license: &License, now: Timestamp) -> bool {
+        match self {
+            Self::Watched => is_watched(license, now),
+            Self::All => true,
         }
     }
 }
 
+/// What came of one code.
+enum Compared {
+    Meanwhile,
+    Asked { failed: bool, repaired: bool },
+    Stopped(Timestamp),
+}
+
 impl Lifecycle {
+    /// Compares the codes that are due: first, for at most half of the time, those that are watched.
+    /// Ends when all are done, at `until`, or when the marketplace refuses us.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn reconcile(self: &Arc<Self>, until: Timestamp) -> Result<Sweep, StoreError> {
+        // At the start nobody has noticed yet that we were down.
+        self.mark_hearing().await?;
+        let now = self.clock.now();
+        let half = now.plus_ms(until.ms_since(now) / 2);
+        let mut sweep = Sweep::default();
+        self.go_round(Round::Watched, half, &mut sweep).await?;
+        sweep.seen = 0;
+        let done =
+            sweep.stopped_until.is_none() && self.go_round(Round::All, until, &mut sweep).await?;
+        if !done {
+            sweep.left = self.due().await?.calls;
+        }
+        Ok(sweep)
+    }
+
     /// What a sweep would do now, at `requests_per_second`.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn sweep_plan(&self, requests_per_second: u32) -> Result<Plan, StoreError> {
+        let plan = self.due().await?;
+        Ok(Plan { seconds: plan.calls.div_ceil(u64::from(requests_per_second.max(1))), ..plan })
+    }
+
+    /// Counts the codes, and those that are due.
+    async fn due(&self) -> Result<Plan, StoreError> {
         let (now, deaf_until) = (self.clock.now(), self.deaf_until()?);
         let mut plan = Plan::default();
-        let mut after = None;
-        loop {
-            let filter = LicenseFilter { after: after.take(), limit: PAGE, ..Default::default() };
-            let page = self.store.list(move |snapshot| snapshot.licenses(&filter)).await?;
-            let Some(last) = page.last() else {
-                plan.seconds = plan.calls.div_ceil(u64::from(requests_per_second.max(1)));
-                return Ok(plan);
-            };
-            after = Some(last.license.code.as_str().to_owned());
+        let mut pages = Pages::behind(None);
+        while let Some(page) = pages.next(&self.store).await? {
             plan.codes += page.len() as u64;
-            let due = page.iter().filter(|row| is_due(&row.license, deaf_until, now));
-            plan.calls += due.count() as u64;
+            plan.calls +=
+                page.iter().filter(|license| is_due(license, deaf_until, now)).count() as u64;
         }
+        Ok(plan)
     }
 
-    /// Marks this minute as one in which calls were taken and stored, unless some were not. After a gap
-    /// every code is to be compared.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn mark_hearing(&self) -> Result<(), StoreError> {
-        let now = self.clock.now();
-        let heard_at = self.fact_at(HEARD_AT)?;
-        let gap = heard_at.is_some_and(|at| now.ms_since(at) >= GAP_MS);
-        let missed = self.missed_calls.swap(false, Ordering::Relaxed);
-        if gap || missed {
-            tracing::warn!(
-                since = heard_at.map(tracing::field::display),
-                "calls may have been missed: every code is compared with the marketplace"
-            );
-        }
-        self.store
-            .write(move |tx| {
-                if gap || missed {
-                    tx.set_fact(DEAF_UNTIL, &now.as_ms().to_string())?;
+    /// Compares the codes of a round that are due. Returns whether it came around.
+    async fn go_round(
+        self: &Arc<Self>,
+        round: Round,
+        until: Timestamp,
+        sweep: &mut Sweep,
+    ) -> Result<bool, StoreError> {
+        let mut hand = Hand::new(Arc::clone(self));
+        let mut pages = Pages::behind(self.store.read(|snapshot| snapshot.fact(round.mark()))?);
+        while let Some(page) = pages.next(&self.store).await? {
+            let deaf_until = self.deaf_until()?;
+            let mut last = None;
+            for license in page {
+                let now = self.clock.now();
+                sweep.seen += 1;
+                if !round.takes(&license, now) || !is_due(&license, deaf_until, now) {
+                    continue;
                 }
-                tx.set_fact(HEARD_AT, &now.as_ms().to_string())
-            })
-            .await
+                hand.make_room(sweep).await?;
+                if sweep.stopped_until.is_some() || self.clock.now() >= until {
+                    self.set_mark(round, last).await?;
+                    hand.empty(sweep).await?;
+                    return Ok(false);
+                }
+                last = Some(license.code.clone());
+                hand.take(license.code);
+            }
+            self.set_mark(round, last).await?;
+        }
+        hand.empty(sweep).await?;
+        Ok(sweep.stopped_until.is_none())
     }
 
-    fn deaf_until(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.fact_at(DEAF_UNTIL)
+    async fn set_mark(&self, round: Round, code: Option<Code>) -> Result<(), StoreError> {
+        let Some(code) = code else { return Ok(()) };
+        self.store.write(move |tx| tx.set_fact(round.mark(), code.as_str())).await
     }
 
-    fn fact_at(&self, name: &str) -> Result<Option<Timestamp>, StoreError> {
-        let text = self.store.read(|snapshot| snapshot.fact(name))?;
-        Ok(text.and_then(|text| text.parse().ok()).map(Timestamp::from_ms))
+    /// Asks about one code, unless that has been done since its page was read, and lets the answer have
+    /// its effect. A stop of the queue is no failure of the code.
+    async fn compare(&self, code: &Code, asking: &Semaphore) -> Result<Compared, StoreError> {
+        let turn = asking.acquire().await;
+        let license = self.store.read(|snapshot| snapshot.license(code))?;
+        let (now, deaf_until) = (self.clock.now(), self.deaf_until()?);
+        if !license.is_some_and(|license| is_due(&license, deaf_until, now)) {
+            return Ok(Compared::Meanwhile);
+        }
+        let call = self.ask(code, Effort::Background).await;
+        drop(turn);
+        if let CallResult::Stopped { until } = call.result {
+            return Ok(Compared::Stopped(until));
+        }
+        let heard = self.hear(code, call, false).await?;
+        let failed = heard.outcome != CallOutcome::Done;
+        Ok(Compared::Asked { failed, repaired: heard.changed })
     }
 }
 
-/// Whether a code is to be compared now.
-fn is_due(license: &License, deaf_until: Option<Timestamp>, now: Timestamp) -> bool {
-    let Some(asked_at) = license.marketplace_checked_at else {
-        return true;
-    };
-    if license.state() != State::Released && deaf_until.is_some_and(|until| asked_at < until) {
-        return true;
+/// The codes that are being compared.
+struct Hand {
+    lifecycle: Arc<Lifecycle>,
+    asking: Arc<Semaphore>,
+    under_way: JoinSet<Result<Compared, StoreError>>,
+    /// How many may be in hand: the first goes alone, for after a stop it is the careful one.
+    room: usize,
+}
+
+impl Hand {
+    fn new(lifecycle: Arc<Lifecycle>) -> Self {
+        let asking = Arc::new(Semaphore::new(ASKED_AT_ONCE));
+        Self { lifecycle, asking, under_way: JoinSet::new(), room: 1 }
     }
-    let near_end = license.expiry.is_some_and(|expiry| {
-        expiry.earliest().ms_since(now) < NEAR_MS && now.ms_since(expiry.latest()) < NEAR_MS
-    });
-    let every = match license.state() {
-        State::Activated | State::Renewed | State::Frozen if near_end => NEAR_END_MS,
-        State::Activated | State::Renewed | State::Frozen => IN_USE_MS,
-        State::Issued | State::Received | State::Released => AT_LEAST_MS,
-    };
-    now.ms_since(asked_at) >= every
+
+    fn take(&mut self, code: Code) {
+        let (lifecycle, asking) = (Arc::clone(&self.lifecycle), Arc::clone(&self.asking));
+        self.under_way.spawn(async move { lifecycle.compare(&code, &asking).await });
+    }
+
+    async fn make_room(&mut self, sweep: &mut Sweep) -> Result<(), StoreError> {
+        while self.under_way.len() >= self.room {
+            self.put_down(sweep).await?;
+        }
+        Ok(())
+    }
+
+    async fn empty(&mut self, sweep: &mut Sweep) -> Result<(), StoreError> {
+        while !self.under_way.is_empty() {
+            self.put_down(sweep).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for one of them and counts what came of it.
+    async fn put_down(&mut self, sweep: &mut Sweep) -> Result<(), StoreError> {
+        self.room = IN_HAND;
+        match self.under_way.join_next().await {
+            Some(Ok(compared)) => sweep.count(&compared?),
+            Some(Err(error)) => {
+                tracing::error!(%error, "a comparison ended in a fault of ours; the code stays due");
+            }
+            None => {}
+        }
+        Ok(())
+    }
+}
+
+impl Sweep {
+    fn count(&mut self, compared: &Compared) {
+        match *compared {
+            Compared::Meanwhile => {}
+            Compared::Asked { failed, repaired } => {
+                self.asked += 1;
+                self.failed += u64::from(failed);
+                self.repaired += u64::from(repaired);
+            }
+            Compared::Stopped(until) => self.stopped_until = self.stopped_until.max(Some(until)),
+        }
+    }
+}
+
+/// All codes once, page by page, beginning behind one of them.
+struct Pages {
+    begin: Option<String>,
+    after: Option<String>,
+    /// The last code has been passed: what is left is from the first to where it began.
+    turned: bool,
+}
+
+impl Pages {
+    fn behind(begin: Option<String>) -> Self {
+        Self { after: begin.clone(), begin, turned: false }
+    }
+
+    async fn next(&mut self, store: &Store) -> Result<Option<Vec<License>>, StoreError> {
+        loop {
+            let filter =
+                LicenseFilter { after: self.after.clone(), limit: PAGE, ..Default::default() };
+            let rows = store.list(move |snapshot| snapshot.licenses(&filter)).await?;
+            let mut page: Vec<_> = rows.into_iter().map(|row| row.license).collect();
+            if let (true, Some(begin)) = (self.turned, &self.begin) {
+                page.retain(|license| license.code.as_str() <= begin.as_str());
+            }
+            if let Some(last) = page.last() {
+                self.after = Some(last.code.as_str().to_owned());
+                return Ok(Some(page));
+            }
+            if self.turned || self.begin.is_none() {
+                return Ok(None);
+            }
+            (self.turned, self.after) = (true, None);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::license::{Code, Expiry, Standing};
-    use crate::domain::state::Live;
-    use crate::domain::time::DateText;
 
-    #[test]
-    fn codes_near_their_end_are_asked_more_often() {
-        let now = DateText::parse("20261122000000").expect("a date").utc();
-        let mut license = License::issued(Code::parse("PL1").expect("a code"), now);
-        assert!(is_due(&license, None, now), "never asked");
-        license.marketplace_checked_at = Some(now.plus_ms(-NEAR_END_MS));
-        assert!(!is_due(&license, None, now));
-        license.standing = Standing::Live(Live::Activated);
-        let text = DateText::from_utc(now.plus_ms(2 * DAY_MS));
-        license.expiry = Some(Expiry { text, at: text.utc() });
-        assert!(is_due(&license, None, now));
-        let text = DateText::from_utc(now.plus_ms(90 * DAY_MS));
-        license.expiry = Some(Expiry { text, at: text.utc() });
-        assert!(!is_due(&license, None, now));
-        assert!(is_due(&license, None, now.plus_ms(IN_USE_MS)));
-        assert!(is_due(&license, Some(now), now), "asked before a gap ended");
-        license.standing = Standing::Released;
-        assert!(!is_due(&license, Some(now), now));
+    const CODES: usize = 2 * PAGE + 200;
+
+    fn code(n: usize) -> String {
+        format!("PL{n:04}")
+    }
+
+    async fn around(store: &Store, begin: Option<String>) -> Vec<String> {
+        let (mut pages, mut codes) = (Pages::behind(begin), Vec::new());
+        while let Some(page) = pages.next(store).await.expect("a page") {
+            assert!(page.len() <= PAGE);
+            codes.extend(page.iter().map(|license| license.code.as_str().to_owned()));
+        }
+        codes
+    }
+
+    #[tokio::test]
+    async fn each_code_comes_once_beginning_behind_the_mark() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (store, _held) = Store::open(folder.path(), |_, _| {}).expect("a store");
+        assert!(around(&store, Some(code(1))).await.is_empty());
+        let fill = store.write(|tx| {
+            (0..CODES).try_for_each(|n| {
+                let code = Code::parse(&code(n)).expect("a code");
+                tx.save_license(&License::issued(code, Timestamp::from_ms(0)), None)
+            })
+        });
+        fill.await.expect("stored");
+        let all: Vec<String> = (0..CODES).map(code).collect();
+        assert_eq!(around(&store, None).await, all);
+        for n in [0, 1, PAGE - 1, PAGE, CODES / 2, CODES - 1] {
+            let (before, behind) = all.split_at(n + 1);
+            assert_eq!(around(&store, Some(code(n))).await, [behind, before].concat(), "{n}");
+        }
+        for gone in ["PL", "PLX"] {
+            assert_eq!(around(&store, Some(gone.to_owned())).await, all, "{gone}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use super::{Lifecycle, LifecycleError};
 use crate::domain::license::{Code, License, OrderId};
 use crate::domain::transition::{Command, EventDraft, EventKind, Source};
 use crate::store::{Call, LicenseRow};
+use std::time::Duration;
 
 /// What `POST /v1/licenses` asks for.
 #[derive(Debug, Clone)]
@@ -24,6 +25,8 @@ pub struct Registration {
     pub product_id: Option<String>,
     /// A remark.
     pub note: Option<String>,
+    /// How long the caller waits for what comes of the activation.
+    pub wait: Duration,
 }
 
 /// What came of it.
@@ -46,8 +49,8 @@ impl Lifecycle {
         source: Source,
     ) -> Result<Registered, LifecycleError> {
         let (zone, now) = (self.zone, self.clock.now());
-        let code = asked.code.clone();
-        let (new, told) = self
+        let (code, wait) = (asked.code.clone(), asked.wait);
+        let (new, told, owes) = self
             .store
             .write(move |tx| {
                 let mut told = Told::default();
@@ -75,12 +78,18 @@ impl Lifecycle {
                 let activates = waits_for_activation(&license) || waits_behind_a_freeze(&license);
                 if asked.activate && activates {
                     tx.owe(&license.code, Call::Activate, now, now)?;
-                    told.owes();
                 }
-                Ok((new, told))
+                Ok((new, told, asked.activate && activates))
             })
             .await?;
         self.tell(&told);
+        if owes && !wait.is_zero() {
+            // Whatever comes of it: the activation stays owed until it is settled.
+            self.activate_within(&code, wait).await?;
+        }
+        if owes {
+            self.owed.notify_one();
+        }
         Ok(Registered { new, license: self.row(&code)? })
     }
 

@@ -6,7 +6,7 @@ use crate::store::{StoreError, Tx};
 
 /// Nonces are kept this long: the replay window is two minutes wide (product.md §9, hazards).
 const NONCE_MS: i64 = 10 * MINUTE_MS;
-/// Callbacks deleted in one transaction at most, so that no callback waits for the broom.
+/// Rows deleted in one transaction at most, so that no callback waits for the broom.
 const BATCH: i64 = 500;
 
 /// How long things are kept.
@@ -20,6 +20,8 @@ pub struct Retention {
     pub probe_days: i64,
     /// Runs of jobs, in days.
     pub job_days: i64,
+    /// Usage that was sent or given up, in days.
+    pub usage_days: i64,
 }
 
 /// What the broom swept.
@@ -31,6 +33,8 @@ pub struct Swept {
     pub probes: usize,
     /// Job runs forgotten.
     pub jobs: usize,
+    /// Entries of usage forgotten.
+    pub usage: usize,
 }
 
 impl Lifecycle {
@@ -52,11 +56,20 @@ impl Lifecycle {
         let before = |days: i64| now.plus_ms(-days.saturating_mul(DAY_MS));
         let (callbacks, tests) = (before(keep.callback_days), before(keep.test_callback_days));
         let (probes_before, jobs_before) = (before(keep.probe_days), before(keep.job_days));
+        let first_usage_day = before(keep.usage_days).beijing_day();
         let mut swept = Swept::default();
         loop {
             let prune = move |tx: &mut Tx<'_>| tx.prune_callbacks(callbacks, tests, BATCH);
             let n = self.store.write(prune).await?;
             swept.callbacks += n;
+            if n == 0 {
+                break;
+            }
+        }
+        loop {
+            let prune = move |tx: &mut Tx<'_>| tx.prune_usage(first_usage_day, BATCH);
+            let n = self.store.write(prune).await?;
+            swept.usage += n;
             if n == 0 {
                 break;
             }

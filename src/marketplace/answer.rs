@@ -5,7 +5,7 @@
 
 use super::wire::Reply;
 use crate::domain::outcome::{ANSWERS, Outcome, of_answer};
-use crate::protocol::open_api::{Answer, parse_answer, sample};
+use crate::protocol::open_api::{Answer, Strange, StrangeKind, parse_answer, sample};
 
 /// Reads a verdict out of an answer with its HTTP status: the part in which the interfaces differ.
 pub(super) type ReadVerdict<'r, V> = &'r (dyn Fn(u16, &Answer) -> Option<V> + Sync);
@@ -16,6 +16,8 @@ pub(super) struct Judged<V> {
     pub(super) error_code: Option<String>,
     pub(super) outcome: Outcome,
     pub(super) meaning: Meaning<V>,
+    /// What no document told us of.
+    pub(super) strange: Vec<Strange>,
 }
 
 /// What a reply means for the caller.
@@ -54,7 +56,12 @@ pub(super) fn judge<V>(reply: &Reply, read: ReadVerdict<'_, V>) -> Judged<V> {
             | Outcome::Unrecognised,
         ) => Meaning::Unrecognised(format!("{said}; body: {}", sample(&reply.body))),
     };
-    Judged { error_code, outcome, meaning }
+    let mut strange = answer.map(|answer| answer.strange).unwrap_or_default();
+    if let Meaning::Unrecognised(sample) = &meaning {
+        let name = error_code.clone().unwrap_or_else(|| format!("HTTP {}", reply.http));
+        strange.push(Strange { kind: StrangeKind::Answer, name, sample: sample.clone() });
+    }
+    Judged { error_code, outcome, meaning, strange }
 }
 
 impl<V> Judged<V> {

@@ -13,11 +13,14 @@ use crate::domain::order::Order;
 use crate::domain::slots::Zone;
 use crate::domain::time::Timestamp;
 use crate::domain::transition::{ActivationVerdict, QueryVerdict};
+use crate::domain::usage::Usage;
 use crate::protocol::aksk::Credentials;
 use crate::protocol::open_api::{
-    Answer, Batch, activate_body, activation_verdict, batch_activation_verdict, batch_body,
-    batch_query_verdict, order_verdict, query_body, query_verdict,
+    Answer, Batch, CheckFailure, Strange, StrangeKind, activate_body, activation_verdict,
+    batch_activation_verdict, batch_body, batch_query_verdict, order_verdict, query_body,
+    query_verdict, usage_verdict,
 };
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,11 +66,20 @@ pub enum BuildError {
 pub enum Effort {
     /// Somebody waits: at most two tries within 10 s.
     Interactive,
-    /// One try within `deadline` (and 10 s at most), the queue before it included. The domains count as one.
+    /// Somebody waits: one try within `deadline` (and 10 s at most), the queue before it included. The
+    /// domains count as one.
     Once {
         /// Real time, not the clock's.
         deadline: Duration,
     },
+    /// Somebody waits, but not for long: one try within 10 s, if its turn comes within `turn`.
+    Brief {
+        /// Real time, not the clock's.
+        turn: Duration,
+    },
+    /// Nobody waits: one try within 10 s, when its turn comes. Those that somebody waits for go first;
+    /// while every domain rests it is not begun.
+    Background,
 }
 
 /// How a call went.
@@ -81,6 +93,15 @@ pub struct Call<V> {
     pub error_code: Option<String>,
     /// What came of it.
     pub result: CallResult<V>,
+    /// What the answer held that no document told us of, the first time that it was seen since the start.
+    pub strange: Vec<Strange>,
+}
+
+impl<V> Call<V> {
+    /// A call to which there was no answer.
+    pub(super) const fn unanswered(asked_at: Timestamp, result: CallResult<V>) -> Self {
+        Self { asked_at, http: None, error_code: None, result, strange: Vec::new() }
+    }
 }
 
 /// What came of a call.
@@ -95,7 +116,8 @@ pub enum CallResult<V> {
         /// For the log and the operator.
         why: String,
     },
-    /// The marketplace does not believe who we are, now or a short while ago: nothing leaves until then.
+    /// Nothing leaves until then: the marketplace does not believe who we are, now or a short while ago, or
+    /// every domain rests and nobody waits.
     Stopped {
         /// When to come again.
         until: Timestamp,
@@ -174,6 +196,20 @@ impl Client {
         self.about(Api::QueryBatch, codes, batch_body(codes), &read, effort).await
     }
 
+    /// Reports how codes are used (protocol.md 2.6): `body` is what
+    /// [`crate::protocol::open_api::usage_body`] made of `report`, perhaps in an earlier life, because a
+    /// report whose answer was lost is sent again byte by byte.
+    pub async fn report_usage(
+        &self,
+        report: &[Usage],
+        body: Vec<u8>,
+        effort: Effort,
+    ) -> Call<Batch<Vec<CheckFailure>>> {
+        let read = |http, answer: &Answer| usage_verdict(http, answer, report);
+        let codes: Vec<Code> = report.iter().map(|usage| usage.code.clone()).collect();
+        self.about(Api::Usage, &codes, body, &read, effort).await
+    }
+
     /// Asks what an order holds (protocol.md 2.7).
     pub async fn order(&self, id: &OrderId, effort: Effort) -> Call<Order> {
         let read = |http, answer: &Answer| order_verdict(http, answer, id);
@@ -202,6 +238,12 @@ impl Client {
         self.flow.stopped_until()
     }
 
+    /// Until when nothing leaves that nobody waits for: the queue is stopped, or every domain rests.
+    #[must_use]
+    pub fn closed_until(&self) -> Option<Timestamp> {
+        self.flow.closed_until()
+    }
+
     /// Brings a stop back after a restart; a later one that is in force is not shortened.
     pub fn resume_stop(&self, until: Timestamp) {
         self.flow.gate.stop_until(until);
@@ -211,6 +253,18 @@ impl Client {
     #[must_use]
     pub fn reachable(&self) -> Option<bool> {
         self.flow.health.reachable()
+    }
+
+    /// How often something came that no document told us of, by kind, since the start.
+    #[must_use]
+    pub fn strange_counts(&self) -> BTreeMap<StrangeKind, u64> {
+        self.flow.health.strange_counts()
+    }
+
+    /// Each domain's name, and until when it rests after failures in a row, while it does.
+    #[must_use]
+    pub fn domains(&self) -> Vec<(String, Option<Timestamp>)> {
+        self.flow.domains()
     }
 
     /// Our clock minus the marketplace's in milliseconds, from the last answer's `Date`.

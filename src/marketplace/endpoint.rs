@@ -1,16 +1,11 @@
-//! Where the marketplace is: the domains in the order of the configuration, and which one to ask first.
+//! Where the marketplace is: its domains, as the configuration names them.
 //!
 //! Invariant: an [`Endpoint`] is `https`, or plain `http` to a loopback literal that no name can redirect.
 
-use crate::domain::time::{MINUTE_MS, Timestamp};
 use crate::protocol::aksk::canonical_query;
 use reqwest::Url;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// How long another domain than the first is preferred once it worked, in milliseconds.
-const DETOUR_MS: i64 = 10 * MINUTE_MS;
 
 /// The scheme, host and port of one domain of the marketplace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,49 +80,6 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// The order to ask the endpoints in: the one that last worked first, the first again after ten minutes.
-#[derive(Debug)]
-pub(super) struct Route {
-    endpoints: Vec<Endpoint>,
-    detour: Mutex<Option<Detour>>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Detour {
-    index: usize,
-    since: Timestamp,
-}
-
-impl Route {
-    pub(super) fn new(endpoints: Vec<Endpoint>) -> Self {
-        Self { endpoints, detour: Mutex::new(None) }
-    }
-
-    /// Every endpoint once, with its index, in the order to ask.
-    pub(super) fn order(&self, now: Timestamp) -> Vec<(usize, &Endpoint)> {
-        let current = |d: &Detour| (0..DETOUR_MS).contains(&now.ms_since(d.since));
-        let first = self.lock().filter(current).map_or(0, |detour| detour.index);
-        let mut order: Vec<_> = self.endpoints.iter().enumerate().collect();
-        order.sort_by_key(|(index, _)| *index != first);
-        order
-    }
-
-    /// The endpoint of this index gave an answer.
-    pub(super) fn worked(&self, index: usize, now: Timestamp) {
-        let mut detour = self.lock();
-        let current = |d: &Detour| d.index == index && now.ms_since(d.since) < DETOUR_MS;
-        if index == 0 {
-            *detour = None;
-        } else if !detour.as_ref().is_some_and(current) {
-            *detour = Some(Detour { index, since: now });
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Detour>> {
-        self.detour.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,26 +118,5 @@ mod tests {
         assert_eq!(endpoint.at("/a/b", &[]).as_str(), "http://127.0.0.1:9000/a/b");
         let url = endpoint.at("/a", &[("orderId", "CS&1 码")]);
         assert_eq!(url.as_str(), "http://127.0.0.1:9000/a?orderId=CS%261%20%E7%A0%81");
-    }
-
-    #[test]
-    fn a_detour_lasts_ten_minutes_and_then_the_first_is_asked_again() {
-        let parse = |text| Endpoint::parse(text).expect("an endpoint");
-        let route = Route::new(["https://a", "https://b", "https://c"].map(parse).to_vec());
-        let t = Timestamp::from_ms;
-        let order = |now| route.order(now).iter().map(|(index, _)| *index).collect::<Vec<_>>();
-        assert_eq!(order(t(0)), [0, 1, 2]);
-        route.worked(1, t(0));
-        assert_eq!(order(t(DETOUR_MS - 1)), [1, 0, 2]);
-        route.worked(1, t(DETOUR_MS - 1));
-        assert_eq!(order(t(DETOUR_MS)), [0, 1, 2], "success does not prolong the detour");
-        route.worked(2, t(DETOUR_MS));
-        assert_eq!(order(t(DETOUR_MS + 1)), [2, 0, 1]);
-        route.worked(1, t(2 * DETOUR_MS));
-        assert_eq!(order(t(2 * DETOUR_MS)), [1, 0, 2]);
-        route.worked(0, t(2 * DETOUR_MS));
-        assert_eq!(order(t(2 * DETOUR_MS)), [0, 1, 2]);
-        route.worked(1, t(DETOUR_MS));
-        assert_eq!(order(t(0)), [0, 1, 2], "a clock set back does not prolong it either");
     }
 }

@@ -5,10 +5,11 @@
 use super::answer::{Judged, Meaning, ReadVerdict, judge};
 use super::backoff;
 use super::client::{Call, CallResult, Effort};
-use super::endpoint::{Endpoint, Route};
+use super::endpoint::Endpoint;
 use super::gate::{Gate, Pass};
 use super::health::{Api, Health, skew_ms};
-use super::line::{Line, NoTurn};
+use super::line::{Line, NoTurn, Rank};
+use super::route::Route;
 use super::wire::{Failure, Payload, Reply, Wire};
 use crate::clock::Clock;
 use crate::domain::license::{Code, OrderId};
@@ -22,6 +23,8 @@ use tokio::time::{Instant, sleep};
 const TRY: Duration = Duration::from_secs(10);
 /// How long somebody who waits is kept waiting.
 const INTERACTIVE: Duration = Duration::from_secs(10);
+/// How long a call that nobody waits for stays in the queue.
+const BACKGROUND_TURN: Duration = Duration::from_secs(30);
 /// A request is not begun with less time than this: it could only end as a doubt.
 const SHORTEST: Duration = Duration::from_millis(50);
 
@@ -71,39 +74,65 @@ impl Flow {
         self.gate.stopped_until(self.clock.now())
     }
 
+    /// When something that nobody waits for may leave again, while it may not.
+    pub(super) fn closed_until(&self) -> Option<Timestamp> {
+        self.stopped_until().max(self.route.rests_until(self.clock.now()))
+    }
+
+    pub(super) fn domains(&self) -> Vec<(String, Option<Timestamp>)> {
+        self.route.domains(self.clock.now())
+    }
+
     pub(super) async fn call<V>(&self, question: &Question<'_, V>, effort: Effort) -> Call<V> {
-        let (tries, limit) = match effort {
-            Effort::Interactive => (2, INTERACTIVE),
-            Effort::Once { deadline } => (1, deadline.min(TRY)),
+        let limits = Limits::of(effort);
+        let (rank, come) = (limits.rank, Instant::now());
+        let (turn_by, deadline) = (come + limits.turn, come + limits.whole);
+        if rank == Rank::Background
+            && let Some(until) = self.route.rests_until(self.clock.now())
+        {
+            return self.stopped(until);
+        }
+        let _admission = match self.line.admission(rank, turn_by).await {
+            Ok(admission) => admission,
+            Err(no) => return self.unasked(no),
         };
-        let deadline = Instant::now() + limit;
-        let _turns = match self.line.codes(question.codes, deadline).await {
+        let _turns = match self.line.codes(question.codes, turn_by).await {
             Ok(turns) => turns,
             Err(no) => return self.unasked(no),
         };
-        let mut last = self.try_once(question, deadline).await;
-        for _ in 1..tries {
+        let mut last = self.try_once(question, rank, turn_by, deadline).await;
+        for _ in 1..limits.tries {
             let pause = backoff::pause();
             if !last.again || Instant::now() + pause >= deadline {
                 break;
             }
             sleep(pause).await;
-            last = last.then(self.try_once(question, deadline).await);
+            last = last.then(self.try_once(question, rank, deadline, deadline).await);
         }
         last.call
     }
 
     /// Asks one endpoint after the other until one gives an answer that counts.
-    async fn try_once<V>(&self, question: &Question<'_, V>, deadline: Instant) -> Try<V> {
-        let _place = match self.line.place(deadline).await {
+    async fn try_once<V>(
+        &self,
+        question: &Question<'_, V>,
+        rank: Rank,
+        turn_by: Instant,
+        deadline: Instant,
+    ) -> Try<V> {
+        let _place = match self.line.turn(rank, turn_by).await {
             Ok(place) => place,
             Err(no) => return Try { call: self.unasked(no), again: false },
         };
+        let deadline = deadline.min(Instant::now() + TRY);
         let route = self.route.order(self.clock.now());
         let mut pass = None;
         let mut last: Option<Try<V>> = None;
         for (turn, (index, endpoint)) in route.iter().enumerate() {
-            if let Err(no) = self.line.step(deadline).await {
+            // The first step came with the turn.
+            if turn > 0
+                && let Err(no) = self.line.step(deadline).await
+            {
                 return last.unwrap_or_else(|| Try { call: self.unasked(no), again: false });
             }
             // After the wait for the turn: the stop may have begun meanwhile.
@@ -124,6 +153,8 @@ impl Flow {
             let asked = self.ask(question, endpoint, pass, budget).await;
             if asked.call.http.is_some_and(|http| http < 500) {
                 self.route.worked(*index, self.clock.now());
+            } else {
+                self.route.failed(*index, self.clock.now());
             }
             let next = asked.next_endpoint;
             last = Some(match last {
@@ -197,24 +228,56 @@ impl Flow {
                 (CallResult::Unrecognised { sample }, false, false)
             }
         };
-        let call = Call { asked_at, http: Some(reply.http), error_code: judged.error_code, result };
+        let http = Some(reply.http);
+        let strange = self.health.new_among(judged.strange);
+        let call = Call { asked_at, http, error_code: judged.error_code, result, strange };
         Asked { call, word, refusal, next_endpoint, again }
     }
 
     fn stopped<V>(&self, until: Timestamp) -> Call<V> {
         let result = CallResult::Stopped { until };
-        Call { asked_at: self.clock.now(), http: None, error_code: None, result }
+        Call::unanswered(self.clock.now(), result)
     }
 
     fn unasked<V>(&self, no: NoTurn) -> Call<V> {
         let result = CallResult::Retry { ambiguous: false, why: no.to_string() };
-        Call { asked_at: self.clock.now(), http: None, error_code: None, result }
+        Call::unanswered(self.clock.now(), result)
     }
 
     /// The gateway's messages repeat the access key id; we show its last four characters.
     fn without_access_key(&self, text: String) -> String {
         let id = self.credentials.access_key_id();
         if id.is_empty() { text } else { text.replace(id, &self.credentials.shown()) }
+    }
+}
+
+/// What an effort means, in real time from its beginning.
+struct Limits {
+    rank: Rank,
+    tries: u32,
+    /// By when its turn must come.
+    turn: Duration,
+    /// By when all must be over.
+    whole: Duration,
+}
+
+impl Limits {
+    fn of(effort: Effort) -> Self {
+        let (rank, tries) = (Rank::Awaited, 1);
+        match effort {
+            Effort::Interactive => Self { rank, tries: 2, turn: INTERACTIVE, whole: INTERACTIVE },
+            Effort::Once { deadline } => {
+                let whole = deadline.min(TRY);
+                Self { rank, tries, turn: whole, whole }
+            }
+            Effort::Brief { turn } => Self { rank, tries, turn: turn.min(TRY), whole: TRY },
+            Effort::Background => Self {
+                rank: Rank::Background,
+                tries,
+                turn: BACKGROUND_TURN,
+                whole: BACKGROUND_TURN + TRY,
+            },
+        }
     }
 }
 
@@ -238,8 +301,9 @@ impl<V> Asked<V> {
 }
 
 impl<V> Try<V> {
-    /// The later try counts, but a doubt that the earlier one left stays.
+    /// The later try counts, but a doubt that the earlier one left stays, and so does what was strange.
     fn then(self, mut later: Self) -> Self {
+        later.call.strange.splice(..0, self.call.strange);
         if let (CallResult::Retry { ambiguous: true, .. }, CallResult::Retry { ambiguous, .. }) =
             (&self.call.result, &mut later.call.result)
         {
@@ -267,7 +331,7 @@ fn failed<V>(api: Api, endpoint: &Endpoint, failure: Failure, asked_at: Timestam
         }
     };
     let result = CallResult::Retry { ambiguous, why };
-    let call = Call { asked_at, http: None, error_code: None, result };
+    let call = Call::unanswered(asked_at, result);
     Asked { call, word, refusal: None, next_endpoint: elsewhere, again: elsewhere }
 }
 

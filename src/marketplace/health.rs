@@ -3,7 +3,7 @@
 //! Invariant: every request that left is counted once, under the word its log line shows.
 
 use crate::domain::time::{DateText, SECOND_MS, Timestamp};
-use crate::protocol::open_api;
+use crate::protocol::open_api::{self, Strange, StrangeKind};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -60,6 +60,9 @@ impl Api {
     }
 }
 
+/// Strange things told apart at most; whatever comes after them is of the same kind of trouble.
+const STRANGE_MAX: usize = 100;
+
 /// How many requests of an interface had an outcome, since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Count {
@@ -80,9 +83,38 @@ struct Seen {
     counts: BTreeMap<(Api, &'static str), u64>,
     reachable: Option<bool>,
     skew_ms: Option<i64>,
+    /// How often something strange was seen.
+    strange: BTreeMap<(StrangeKind, String), u64>,
 }
 
 impl Health {
+    /// Counts what is strange, and returns what was not seen before.
+    pub(super) fn new_among(&self, strange: Vec<Strange>) -> Vec<Strange> {
+        if strange.is_empty() {
+            return strange;
+        }
+        let counted = &mut self.lock().strange;
+        let is_new = |one: &Strange| {
+            let key = (one.kind, one.name.clone());
+            if counted.len() >= STRANGE_MAX && !counted.contains_key(&key) {
+                return false;
+            }
+            let count = counted.entry(key).or_default();
+            *count += 1;
+            *count == 1
+        };
+        strange.into_iter().filter(is_new).collect()
+    }
+
+    /// How often each kind of strange thing was seen.
+    pub(super) fn strange_counts(&self) -> BTreeMap<StrangeKind, u64> {
+        let mut sums = BTreeMap::from([(StrangeKind::Field, 0), (StrangeKind::Answer, 0)]);
+        for ((kind, _), count) in &self.lock().strange {
+            *sums.entry(*kind).or_default() += count;
+        }
+        sums
+    }
+
     pub(super) fn count(&self, api: Api, outcome: &'static str) {
         *self.lock().counts.entry((api, outcome)).or_default() += 1;
     }

@@ -2,7 +2,8 @@
 //!
 //! Invariants: one call in flight per code; after an authentication refusal nothing leaves for five
 //! minutes, then one careful call alone; a server whose certificate does not hold is never replaced by
-//! another in silence; an activation whose answer was lost is not repeated here.
+//! another in silence; an activation whose answer was lost is not repeated here; while every domain rests
+//! after failures in a row, nothing leaves that nobody waits for.
 
 mod answer;
 pub mod backoff;
@@ -12,6 +13,7 @@ mod flow;
 mod gate;
 mod health;
 mod line;
+mod route;
 mod wire;
 
 pub use client::{BuildError, Call, CallResult, Client, Effort, Settings};

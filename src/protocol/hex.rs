@@ -8,7 +8,8 @@ pub fn encode(bytes: &[u8]) -> String {
 }
 
 /// The 32 bytes that exactly 64 hex digits name.
-pub(super) fn decode_32(text: &str) -> Option<[u8; 32]> {
+#[must_use]
+pub fn decode_32(text: &str) -> Option<[u8; 32]> {
     let digits: &[u8; 64] = text.as_bytes().try_into().ok()?;
     let mut bytes = [0; 32];
     for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {

@@ -5,9 +5,13 @@
 
 mod batch;
 mod order;
+mod strange;
+mod usage;
 
 pub use batch::{BATCH_MAX, Batch, batch_activation_verdict, batch_body, batch_query_verdict};
 pub use order::order_verdict;
+pub use strange::{Strange, StrangeKind};
+pub use usage::{CheckFailure, USAGE_CODES_MAX, USAGE_ENTRIES_MAX, usage_body, usage_verdict};
 
 use crate::domain::license::{Code, Expiry, OrderId};
 use crate::domain::outcome::{Outcome, of_answer};
@@ -58,6 +62,8 @@ pub struct Answer {
     pub error_msg: Option<String>,
     /// `data` or `orderInfo`, as it came.
     pub data: Option<Value>,
+    /// Fields that no document told us of.
+    pub strange: Vec<Strange>,
 }
 
 /// Why a body is no answer of the open API. The marketplace's fault, or that of something between.
@@ -80,7 +86,7 @@ pub enum BadAnswer {
     },
 }
 
-/// Reads an answer's body. Codes may be strings or numbers; unknown fields are ignored.
+/// Reads an answer's body. Codes may be strings or numbers; unknown fields are only told.
 ///
 /// # Errors
 /// [`BadAnswer`] with a bounded sample when the body is no JSON object.
@@ -90,6 +96,7 @@ pub fn parse_answer(body: &[u8]) -> Result<Answer, BadAnswer> {
     }
     match serde_json::from_slice(body) {
         Ok(Value::Object(mut fields)) => Ok(Answer {
+            strange: strange::fields(&fields),
             error_code: text(&fields, "error_code")
                 .or_else(|| text(&fields, "resultCode"))
                 .map(|code| bounded(&code, CODE_CHARS)),

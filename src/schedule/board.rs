@@ -6,6 +6,7 @@ use crate::domain::slots::{Plan, TimeOfDay, Zone};
 use crate::domain::time::Timestamp;
 use crate::store::{JobRun, Store, StoreError};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use tokio::sync::Notify;
 
 /// What the board knows of one job.
@@ -15,6 +16,21 @@ pub(super) struct Entry {
     pub(super) poke: Notify,
     /// Somebody asked for a run now.
     pub(super) manual: AtomicBool,
+    /// When it is wanted besides its slots.
+    again: Mutex<Option<Timestamp>>,
+}
+
+impl Entry {
+    /// When it is wanted besides its slots.
+    pub(super) fn again_at(&self) -> Option<Timestamp> {
+        *self.again.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is wanted now, which is then no longer so.
+    pub(super) fn take_again(&self, now: Timestamp) -> Option<Timestamp> {
+        let mut again = self.again.lock().unwrap_or_else(PoisonError::into_inner);
+        again.take_if(|at| *at <= now)
+    }
 }
 
 /// All jobs.
@@ -56,6 +72,7 @@ impl Board {
                 plan: job.plan(zone, heartbeat),
                 poke: Notify::new(),
                 manual: AtomicBool::new(false),
+                again: Mutex::new(None),
             })
             .collect();
         Self { entries, clock }
@@ -79,6 +96,15 @@ impl Board {
         entry.manual.store(true, Ordering::Release);
         entry.poke.notify_one();
         Manual::Started
+    }
+
+    /// Wants a job at `at`, besides its slots, or earlier if it is wanted earlier already.
+    pub(super) fn again(&self, job: Job, at: Timestamp) {
+        for entry in self.entries.iter().filter(|entry| entry.job == job) {
+            let mut again = entry.again.lock().unwrap_or_else(PoisonError::into_inner);
+            *again = Some(again.map_or(at, |already| already.min(at)));
+            entry.poke.notify_one();
+        }
     }
 
     /// When the next heartbeat is due.

@@ -13,7 +13,12 @@ pub use ticks::{Ticks, TicksError};
 pub use worker::Workers;
 
 use crate::domain::slots::{Plan, TimeOfDay, Zone};
-use crate::domain::time::{HOUR_MS, MINUTE_MS};
+use crate::domain::sweep;
+use crate::domain::time::MINUTE_MS;
+
+/// Usage is reported this late in the hour, so that what was seen until 23:55 in Beijing counts for its day:
+/// a report has no day of its own (protocol.md 2.6).
+const USAGE_MINUTE: i64 = 55;
 
 /// A job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,13 +29,16 @@ pub enum Job {
     Activation,
     /// The sweep that compares codes with the marketplace.
     Reconcile,
+    /// Reports of how codes are used.
+    Usage,
     /// Pruning and the nightly check.
     Upkeep,
 }
 
 impl Job {
     /// Every job.
-    pub const ALL: [Self; 4] = [Self::Heartbeat, Self::Activation, Self::Reconcile, Self::Upkeep];
+    pub const ALL: [Self; 5] =
+        [Self::Heartbeat, Self::Activation, Self::Reconcile, Self::Usage, Self::Upkeep];
 
     /// The name used in columns, JSON, logs and metrics.
     #[must_use]
@@ -39,6 +47,7 @@ impl Job {
             Self::Heartbeat => "heartbeat",
             Self::Activation => "activation",
             Self::Reconcile => "reconcile",
+            Self::Usage => "usage",
             Self::Upkeep => "upkeep",
         }
     }
@@ -47,7 +56,7 @@ impl Job {
     const fn at_start(self) -> bool {
         match self {
             Self::Heartbeat | Self::Reconcile => true,
-            Self::Activation | Self::Upkeep => false,
+            Self::Activation | Self::Usage | Self::Upkeep => false,
         }
     }
 
@@ -56,7 +65,8 @@ impl Job {
         match self {
             Self::Heartbeat => Plan::Daily { zone, times: heartbeat.to_vec() },
             Self::Activation => Plan::Every(MINUTE_MS),
-            Self::Reconcile => Plan::Every(6 * HOUR_MS),
+            Self::Reconcile => Plan::Every(sweep::EVERY_MS),
+            Self::Usage => Plan::Hourly { minute: USAGE_MINUTE },
             Self::Upkeep => Plan::Daily { zone, times: vec![TimeOfDay::UPKEEP] },
         }
     }

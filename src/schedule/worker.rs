@@ -3,6 +3,7 @@
 use super::Job;
 use super::board::{Board, Entry};
 use crate::domain::slots::Slot;
+use crate::domain::sweep::EVERY_MS;
 use crate::domain::time::MINUTE_MS;
 use crate::domain::transition::{EventDraft, EventKind, Source};
 use crate::guard::Guard;
@@ -67,12 +68,15 @@ impl Workers {
         }
     }
 
-    /// Runs what is due: an order, a slot, or the run at start.
+    /// Runs what is due: an order, a run that is wanted again, a slot, or the run at start.
     async fn look(&self, entry: &Entry, starting: bool) -> Result<(), StoreError> {
         let clock = &self.lifecycle.clock;
         if entry.manual.swap(false, Ordering::AcqRel) {
             let due = clock.now();
             self.run(entry, &Slot { name: format!("manual {due}"), due }).await?;
+        }
+        if let Some(due) = entry.take_again(clock.now()) {
+            self.run(entry, &Slot { name: format!("again {due}"), due }).await?;
         }
         let due = entry.plan.latest(clock.now());
         let mut ran = false;
@@ -82,6 +86,10 @@ impl Workers {
         if starting && !ran && entry.job.at_start() {
             let due = clock.now();
             self.run(entry, &Slot { name: format!("start {due}"), due }).await?;
+        }
+        if entry.job == Job::Usage && !ran {
+            // The same for a report that did not get through.
+            self.lifecycle.retry_usage().await?;
         }
         if entry.job == Job::Activation && !ran {
             // Calls owed between two slots are made without a row: the events tell of them.
@@ -101,7 +109,7 @@ impl Workers {
             return Ok(false);
         };
         let began = std::time::Instant::now();
-        let (outcome, counts) = match self.perform(entry.job, &slot.name).await {
+        let (outcome, counts) = match self.perform(entry, &slot.name).await {
             Ok(counts) => ("ok", counts),
             Err(error) => ("failed", json!({ "error": error.to_string() })),
         };
@@ -129,8 +137,8 @@ impl Workers {
         Ok(true)
     }
 
-    async fn perform(&self, job: Job, slot: &str) -> Result<Value, StoreError> {
-        Ok(match job {
+    async fn perform(&self, entry: &Entry, slot: &str) -> Result<Value, StoreError> {
+        Ok(match entry.job {
             Job::Heartbeat => {
                 let probe = self.guard.heartbeat(slot).await?;
                 json!({ "probe": probe.id, "outcome": probe.outcome })
@@ -139,36 +147,74 @@ impl Workers {
                 let calls = self.lifecycle.settle_owed().await?;
                 let orders = self.lifecycle.mark_arrived_orders().await?;
                 let nonces = self.lifecycle.forget_nonces().await?;
-                self.lifecycle.mark_hearing().await?;
+                if self.lifecycle.mark_hearing().await? {
+                    self.board.again(Job::Reconcile, self.lifecycle.clock.now());
+                }
                 json!({ "calls": calls, "orders_arrived": orders, "nonces_forgotten": nonces })
             }
-            Job::Reconcile => {
-                let sweep = self.lifecycle.reconcile().await?;
-                json!({ "seen": sweep.seen, "asked": sweep.asked, "failed": sweep.failed })
+            Job::Reconcile => self.sweep(entry).await?,
+            Job::Usage => {
+                let flushed = self.lifecycle.flush_usage().await?;
+                json!({ "sent": flushed.sent, "failed": flushed.failed, "waiting": flushed.waiting })
             }
             Job::Upkeep => {
                 let swept = self.lifecycle.upkeep(self.retention).await?;
-                json!({ "callbacks": swept.callbacks, "probes": swept.probes, "jobs": swept.jobs })
+                json!({
+                    "callbacks": swept.callbacks,
+                    "probes": swept.probes,
+                    "jobs": swept.jobs,
+                    "usage": swept.usage,
+                })
             }
         })
     }
 
-    /// Waits for a poke; the activation worker also for the next call that is owed.
-    async fn wait(&self, entry: &Entry) {
-        if entry.job != Job::Activation {
-            return entry.poke.notified().await;
+    /// Sweeps until the next slot, which goes on where this one ends; one that a stop of the queue has
+    /// ended goes on when the queue opens.
+    async fn sweep(&self, entry: &Entry) -> Result<Value, StoreError> {
+        let now = self.lifecycle.clock.now();
+        let until = entry.plan.next(now).map_or(now.plus_ms(EVERY_MS), |slot| slot.due);
+        let sweep = self.lifecycle.reconcile(until).await?;
+        if let Some(opens) = sweep.stopped_until {
+            self.board.again(entry.job, opens);
         }
-        let clock = &self.lifecycle.clock;
+        Ok(json!({
+            "seen": sweep.seen,
+            "asked": sweep.asked,
+            "failed": sweep.failed,
+            "repaired": sweep.repaired,
+            "left": sweep.left,
+        }))
+    }
+
+    /// Waits for a poke, or for when the job is wanted again; those with calls that are owed also for the
+    /// next of them.
+    async fn wait(&self, entry: &Entry) {
+        let (clock, store) = (&self.lifecycle.clock, &self.lifecycle.store);
         let now = clock.now();
-        let next = self.lifecycle.store.read(|snapshot| {
-            let (call, order) = (snapshot.next_call_due(now)?, snapshot.next_order_due(now)?);
-            Ok(call.into_iter().chain(order).min())
-        });
+        let next = match entry.job {
+            Job::Activation => store.read(|snapshot| {
+                let (call, order) = (snapshot.next_call_due(now)?, snapshot.next_order_due(now)?);
+                Ok(call.into_iter().chain(order).min())
+            }),
+            Job::Usage => store.read(|snapshot| snapshot.next_usage_due(now)),
+            Job::Heartbeat | Job::Reconcile | Job::Upkeep => {
+                let Some(again) = entry.again_at() else {
+                    return entry.poke.notified().await;
+                };
+                let pause = Duration::from_millis(again.ms_since(now).max(0).unsigned_abs());
+                tokio::select! {
+                    () = entry.poke.notified() => {}
+                    () = tokio::time::sleep(clock.real(pause)) => {}
+                }
+                return;
+            }
+        };
         let next = next.ok().flatten().map_or(MINUTE_MS, |at| at.ms_since(now)).clamp(1, MINUTE_MS);
         let pause = clock.real(Duration::from_millis(next.unsigned_abs()));
         tokio::select! {
             () = entry.poke.notified() => {}
-            () = self.lifecycle.owed.notified() => {}
+            () = self.lifecycle.owed.notified(), if entry.job == Job::Activation => {}
             () = tokio::time::sleep(pause) => {}
         }
     }

@@ -5,11 +5,10 @@
 
 use super::calls::{Attempt, RETRY_EVERY};
 use super::faults::{Fault, On};
-use super::message::{Interface, Message};
+use super::message::Message;
 use super::server::stopped;
+use super::signing::{Key, Manner, Signed, sign};
 use super::state::{Shared, State};
-use crate::domain::time::Timestamp;
-use crate::protocol::callback_auth::signed_query;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +20,11 @@ use tokio::time::Instant;
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// However fast time runs, the network needs this long.
 const TIMEOUT_FLOOR: Duration = Duration::from_secs(2);
+/// How long a call is held back at most for a later one to overtake it: half the window in which its
+/// signature counts (protocol.md 5.1).
+const HELD_BACK: Duration = Duration::from_secs(30);
+/// How often is looked whether it was overtaken.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// The longest answer that is read.
 const ANSWER_MAX: usize = 64 << 10;
 /// The longest `resultMsg`, in characters.
@@ -60,7 +64,7 @@ async fn deliver(shared: Arc<Shared>, id: u64) {
             shared.change(|state| state.kept.calls.drop_call(id)).await;
             return;
         };
-        let attempts = attempt(&shared, &url, &message, &faults).await;
+        let attempts = attempt(&shared, id, &url, &message, &faults).await;
         if attempts.is_empty() {
             return;
         }
@@ -88,13 +92,20 @@ fn draw(state: &mut State, message: &Message) -> (Option<String>, Vec<Fault>) {
 }
 
 /// One attempt; with a duplicate on order, the doubled one comes first, and the last one counts.
-async fn attempt(shared: &Shared, url: &str, message: &Message, faults: &[Fault]) -> Vec<Attempt> {
+async fn attempt(
+    shared: &Shared,
+    id: u64,
+    url: &str,
+    message: &Message,
+    faults: &[Fault],
+) -> Vec<Attempt> {
     let mut manner = Manner { interface: message.interface(), ..Manner::default() };
     for fault in faults {
         match fault {
             Fault::Delay(ms) => tokio::time::sleep(Duration::from_millis(*ms)).await,
             Fault::BadSignature => manner.bad_signature = true,
-            Fault::WrongKey => manner.wrong_key = true,
+            Fault::WrongKey => manner.key = Key::Wrong,
+            Fault::OldKey => manner.key = Key::Old,
             Fault::Skew(seconds) => manner.skew_s = *seconds,
             Fault::WrongContentType => manner.content_type = "text/plain",
             Fault::Http(_)
@@ -114,93 +125,50 @@ async fn attempt(shared: &Shared, url: &str, message: &Message, faults: &[Fault]
             | Fault::BadDate
             | Fault::Duplicate
             | Fault::DuplicateResigned
+            | Fault::Reorder
             | Fault::Drop
             | Fault::WrongCertificate => {}
         }
     }
+    let sign_it = || sign(shared, url, &message.body, &manner);
+    let held_back = faults.contains(&Fault::Reorder).then(sign_it);
+    if held_back.is_some() {
+        be_overtaken(shared, id, message).await;
+    }
     // Bounds what is under way; it is signed only then, so that no wait makes it stale.
     let Ok(_permit) = shared.permits.acquire().await else { return Vec::new() };
-    let signed = sign(shared, url, &message.body, &manner);
+    let signed = held_back.unwrap_or_else(sign_it);
     let mut attempts = vec![post(shared, &signed).await];
     if faults.contains(&Fault::Duplicate) {
         attempts.push(post(shared, &signed).await);
     }
     if faults.contains(&Fault::DuplicateResigned) {
-        attempts.push(post(shared, &sign(shared, url, &message.body, &manner)).await);
+        attempts.push(post(shared, &sign_it()).await);
+    }
+    if faults.contains(&Fault::Cut) {
+        attempts.iter_mut().for_each(lose_answer);
     }
     // An earlier copy that went through must not end the delivery before its twin is recorded.
     attempts.sort_by_key(|attempt| attempt.error.is_none());
     attempts
 }
 
-/// How a call is signed and dressed, when not as it should be.
-#[derive(Debug, Clone)]
-pub(super) struct Manner {
-    /// Whose key signs.
-    pub interface: Interface,
-    /// One digit of the signature is wrong.
-    pub bad_signature: bool,
-    /// Signed with another key.
-    pub wrong_key: bool,
-    /// The timestamp is so many seconds ahead.
-    pub skew_s: i64,
-    /// The nonce; a fresh one if none.
-    pub nonce: Option<String>,
-    /// The content type.
-    pub content_type: &'static str,
-}
-
-impl Default for Manner {
-    fn default() -> Self {
-        Self {
-            interface: Interface::Licences,
-            bad_signature: false,
-            wrong_key: false,
-            skew_s: 0,
-            nonce: None,
-            content_type: "application/json",
-        }
+/// Waits until a later call about the same code has been tried, as behind a slow line.
+async fn be_overtaken(shared: &Shared, id: u64, message: &Message) {
+    let overtaken = |state: &State| {
+        let mut later = state.kept.calls.newest_first().take_while(|call| call.id > id);
+        later.any(|call| call.message.license == message.license && !call.attempts.is_empty())
+    };
+    let patience = Instant::now() + shared.pace.limit(HELD_BACK, TIMEOUT_FLOOR);
+    while !shared.look(overtaken) && Instant::now() < patience {
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
-/// A call ready to be posted, any number of times.
-#[derive(Debug)]
-pub(super) struct Signed {
-    at: Timestamp,
-    url: String,
-    body: String,
-    content_type: &'static str,
-}
-
-/// Signs `body` for `url` with the time of now and a nonce.
-pub(super) fn sign(shared: &Shared, url: &str, body: &str, manner: &Manner) -> Signed {
-    let at = shared.pace.now();
-    let signed_at = at.plus_ms(manner.skew_s.saturating_mul(1_000));
-    let nonce = manner.nonce.clone();
-    let nonce = nonce.unwrap_or_else(|| shared.note(|state| state.kept.nonces.nonce()));
-    // Nothing is sent to an interface without a key; if it were, it must not look right.
-    let key = shared.key(manner.interface).filter(|_| !manner.wrong_key);
-    let key = key.unwrap_or(&shared.wrong_key);
-    let mut query = signed_query(key, body.as_bytes(), signed_at, &nonce);
-    if manner.bad_signature {
-        query = with_a_wrong_digit(&query);
-    }
-    let joint = if url.contains('?') { '&' } else { '?' };
-    Signed {
-        at,
-        url: format!("{url}{joint}{query}"),
-        body: body.to_owned(),
-        content_type: manner.content_type,
-    }
-}
-
-fn with_a_wrong_digit(query: &str) -> String {
-    const NAME: &str = "signature=";
-    let digit = query.find(NAME).map_or(0, |at| at + NAME.len());
-    let wrong = if query[digit..].starts_with('0') { "1" } else { "0" };
-    let mut query = query.to_owned();
-    query.replace_range(digit..=digit, wrong);
-    query
+/// The merchant has answered, but the marketplace never gets to know.
+fn lose_answer(attempt: &mut Attempt) {
+    (attempt.status, attempt.result_code) = (None, None);
+    attempt.error = Some("no answer: the connection was cut, by a fault on order".to_owned());
 }
 
 /// Posts a call once and judges what comes back.
@@ -317,13 +285,5 @@ mod tests {
             let fault = fault(status, content_type, body).expect("a failure");
             assert!(fault.contains(word), "{fault}");
         }
-    }
-
-    #[test]
-    fn a_wrong_digit_is_one_digit() {
-        let query = "signature=0abc&timestamp=1&nonce=x";
-        assert_eq!(with_a_wrong_digit(query), "signature=1abc&timestamp=1&nonce=x");
-        let query = "timestamp=1&signature=fabc";
-        assert_eq!(with_a_wrong_digit(query), "timestamp=1&signature=0abc");
     }
 }

@@ -4,7 +4,7 @@
 //! act changes nothing and says why.
 
 use super::answer::Answer;
-use super::callbacks::{Manner, post, sign};
+use super::callbacks::post;
 use super::calls::{Call, CallState};
 use super::code::Refused;
 use super::desk;
@@ -13,6 +13,7 @@ use super::faults::{BadRule, RuleText};
 use super::gateway::LOCK;
 use super::message::Interface;
 use super::server::Arrived;
+use super::signing::{Key, Manner, sign};
 use super::state::{Shared, State};
 use super::{page, view};
 use serde::Deserialize;
@@ -49,6 +50,9 @@ pub(super) enum Denied {
     /// Nothing to restart.
     #[error("there is no failed call {0}; GET /console/failed lists them")]
     NoFailedCall(String),
+    /// No key before the present one.
+    #[error("there is no old key to sign with; start the marketplace with --old-access-key-file")]
+    NoOldKey,
     /// Nobody to call.
     #[error("no callback URL is set; PUT /console/callback-url {{\"url\":\"…\"}} first")]
     NoUrl,
@@ -73,6 +77,7 @@ impl Denied {
                 | Refused::NoRenewal(_)
                 | Refused::AlreadySo(..),
             )
+            | Self::NoOldKey
             | Self::NoUrl
             | Self::NoOrderKey => 409,
         }
@@ -224,13 +229,15 @@ struct SendBody {
     #[serde(default)]
     wrong_key: bool,
     #[serde(default)]
+    old_key: bool,
+    #[serde(default)]
     skew_s: i64,
     nonce: Option<String>,
     /// Sets `testFlag` of an object.
     test: Option<bool>,
 }
 
-/// Sends one call as told, once, outside the list of calls.
+/// Sends one call as told, once, outside the list of calls; the attempt, and the bytes sent as `body`.
 async fn send(shared: &Shared, request: &Arrived) -> Result<Value, Denied> {
     let mut order: SendBody = body(request)?;
     let url = shared.look(|state| state.kept.callback_url.clone()).ok_or(Denied::NoUrl)?;
@@ -245,15 +252,24 @@ async fn send(shared: &Shared, request: &Arrived) -> Result<Value, Denied> {
         Value::String(text) => text,
         other => other.to_string(),
     };
+    let key = match (order.wrong_key, order.old_key) {
+        (true, true) => return Err(Denied::Value("`wrong_key` and `old_key` exclude each other")),
+        (_, true) if shared.old_key.is_none() => return Err(Denied::NoOldKey),
+        (_, true) => Key::Old,
+        (true, false) => Key::Wrong,
+        (false, false) => Key::Present,
+    };
     let manner = Manner {
         bad_signature: order.bad_signature,
-        wrong_key: order.wrong_key,
+        key,
         skew_s: order.skew_s,
         nonce: order.nonce,
         ..Manner::default()
     };
     let signed = sign(shared, &url, &text, &manner);
-    Ok(view::attempt(&post(shared, &signed).await))
+    let mut shown = view::attempt(&post(shared, &signed).await);
+    shown["body"] = Value::from(signed.body);
+    Ok(shown)
 }
 
 fn add_faults(shared: &Shared, request: &Arrived) -> Result<Value, Denied> {
@@ -263,6 +279,9 @@ fn add_faults(shared: &Shared, request: &Arrived) -> Result<Value, Denied> {
         rules: Vec<RuleText>,
     }
     let Rules { rules } = body(request)?;
+    if shared.old_key.is_none() && rules.iter().any(RuleText::needs_old_key) {
+        return Err(Denied::NoOldKey);
+    }
     shared.note(|state| state.faults.add(rules))?;
     Ok(json!({"rules": shared.look(|state| state.faults.to_json())}))
 }

@@ -3,10 +3,11 @@
 //! Invariant: the cases are the same each time, carry `testFlag` 1, and name codes and orders that no
 //! marketplace has; a case fails by the same rule as a real call, and is not repeated.
 
-use super::callbacks::{Manner, post, sign};
+use super::callbacks::post;
 use super::calls::Attempt;
 use super::message::{Message, OrderRef, Scene, TestFlag};
 use super::millis;
+use super::signing::{Manner, sign};
 use super::state::Shared;
 use crate::domain::slots::{Plan, TimeOfDay, Zone};
 use crate::domain::time::{DateText, Timestamp};

@@ -52,7 +52,7 @@ pub(super) enum Fault {
     Hang,
     /// `hang_before`: neither done nor answered.
     HangBefore,
-    /// `cut`: done, but the connection ends in the middle of the answer.
+    /// `cut`: done, but the connection ends in the middle of the answer. A callback's answer is lost so.
     Cut,
     /// `cut_before`: the connection ends and nothing is done.
     CutBefore,
@@ -82,12 +82,16 @@ pub(super) enum Fault {
     Duplicate,
     /// `duplicate_resigned`: the same call twice, each with its own nonce.
     DuplicateResigned,
+    /// `reorder`: signed now, but delivered after a later call about the same code.
+    Reorder,
     /// `drop`: the call is never made.
     Drop,
     /// `bad_signature`: one digit of the signature is wrong.
     BadSignature,
     /// `wrong_key`: signed with another key.
     WrongKey,
+    /// `old_key`: signed with the key before the present one.
+    OldKey,
     /// `wrong_certificate`: a certificate whose issuer's signature does not hold.
     WrongCertificate,
 }
@@ -112,7 +116,7 @@ pub(super) enum BadRule {
 /// What each fault is called, for the console's page.
 pub(super) const NAMES: &str = "http_NNN error_code:C status:N hang hang_before cut cut_before delay_ms:N html empty \
      truncated huge unknown_status unknown_field numbers bad_date wrong_content_type skew_s:N duplicate \
-     duplicate_resigned drop bad_signature wrong_key wrong_certificate";
+     duplicate_resigned reorder drop bad_signature wrong_key old_key wrong_certificate";
 
 impl Fault {
     fn parse(text: &str) -> Result<Self, BadRule> {
@@ -132,9 +136,11 @@ impl Fault {
             "wrong_content_type" => Some(Self::WrongContentType),
             "duplicate" => Some(Self::Duplicate),
             "duplicate_resigned" => Some(Self::DuplicateResigned),
+            "reorder" => Some(Self::Reorder),
             "drop" => Some(Self::Drop),
             "bad_signature" => Some(Self::BadSignature),
             "wrong_key" => Some(Self::WrongKey),
+            "old_key" => Some(Self::OldKey),
             "wrong_certificate" => Some(Self::WrongCertificate),
             _ => None,
         };
@@ -165,19 +171,20 @@ impl Fault {
         let connection = matches!(on, On::Connection);
         match self {
             Self::WrongCertificate => connection,
-            Self::Delay(_) | Self::Skew(_) | Self::WrongContentType => !connection,
+            Self::Delay(_) | Self::Skew(_) | Self::WrongContentType | Self::Cut => !connection,
             Self::Duplicate
             | Self::DuplicateResigned
+            | Self::Reorder
             | Self::Drop
             | Self::BadSignature
-            | Self::WrongKey => callback,
+            | Self::WrongKey
+            | Self::OldKey => callback,
             Self::UnknownStatus | Self::BadDate => matches!(on, On::Activate | On::Query),
             Self::Http(_)
             | Self::ErrorCode(_)
             | Self::Status(_)
             | Self::Hang
             | Self::HangBefore
-            | Self::Cut
             | Self::CutBefore
             | Self::Html
             | Self::Empty
@@ -198,6 +205,13 @@ pub(super) struct RuleText {
     times: Option<u32>,
     probability: Option<f64>,
     fault: String,
+}
+
+impl RuleText {
+    /// Whether the rule needs the key before the present one.
+    pub(super) fn needs_old_key(&self) -> bool {
+        Fault::parse(&self.fault) == Ok(Fault::OldKey)
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -5,8 +5,9 @@
 //! everything that is left to chance comes from its seed.
 //!
 //! Reading order: `code` and `market` (the truth about codes), `message`, `calls` and
-//! `callbacks` (what the merchant is told), `gateway`, `ask` and `open_api` (what the merchant
-//! asks), `faults` and `sabotage`, `dial_test`, `console`, `server`.
+//! `callbacks` with `signing` (what the merchant is told), `gateway`, `ask` and `open_api` (what the merchant
+//! asks), `faults` and `sabotage`, `dial_test`, `console`, `server`; then `scenario`, which plays stories
+//! on the console.
 
 mod answer;
 mod ask;
@@ -29,13 +30,16 @@ mod pace;
 mod page;
 mod random;
 mod sabotage;
+mod scenario;
 mod server;
+mod signing;
 mod state;
 mod tls;
 mod usage;
 mod view;
 
 pub use data_file::BadDataFile;
+pub use scenario::{BadScenario, Length, MerchantApi, Outcome, Played, Report, Scenario};
 pub use tls::CertificateFiles;
 
 use crate::clock::Clock;
@@ -67,6 +71,8 @@ pub struct Settings {
     pub access_key: SecretString,
     /// Signs order notifications: another key, because one serves one type of interface only.
     pub order_key: Option<SecretString>,
+    /// The key before the present one; what is ordered to be signed with it, is.
+    pub old_access_key: Option<SecretString>,
     /// The merchant's access key id for the open API.
     pub ak: String,
     /// The merchant's secret key.
@@ -99,6 +105,7 @@ impl Settings {
             order_url: None,
             access_key,
             order_key: None,
+            old_access_key: None,
             ak,
             sk,
             speed: 1,
@@ -197,6 +204,7 @@ impl Simulator {
             pace,
             access_key: AccessKey::new(settings.access_key),
             order_key: settings.order_key.map(AccessKey::new),
+            old_key: settings.old_access_key.map(AccessKey::new),
             wrong_key: AccessKey::new("not-the-key-that-was-bound".into()),
             credentials: Credentials::new(settings.ak, settings.sk),
             client,

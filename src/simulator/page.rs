@@ -20,9 +20,9 @@ GET    /console/requests                      ?limit=
 GET    /console/usage                         ?license=
 GET    /console/dial-tests
 POST   /console/dial-test
-POST   /console/send                          {"body" "bad_signature"? "wrong_key"? "skew_s"? "nonce"? "test"?}
+POST   /console/send                          {"body" "bad_signature"? "wrong_key"? "old_key"? "skew_s"? "nonce"? "test"?}
 GET    /console/faults
-POST   /console/faults                        {"rules":[{"on":"activate|query|usage|order|callback" "code"? "times"? "probability"? "fault"}]}
+POST   /console/faults                        {"rules":[{"on":"activate|query|usage|order|callback|connection" "code"? "times"? "probability"? "fault"}]}
 DELETE /console/faults
 PUT    /console/callback-url                  {"url"}
 PUT    /console/order-url                     {"url"}  (where order notifications go)

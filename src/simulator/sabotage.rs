@@ -54,9 +54,11 @@ pub(super) fn instead(fault: &Fault, voice: Voice, request_id: &str) -> Option<I
         | Fault::Skew(_)
         | Fault::Duplicate
         | Fault::DuplicateResigned
+        | Fault::Reorder
         | Fault::Drop
         | Fault::BadSignature
         | Fault::WrongKey
+        | Fault::OldKey
         | Fault::WrongCertificate => None,
     }
 }
@@ -105,9 +107,11 @@ pub(super) fn spoil(answer: &mut Answer, fault: &Fault) {
         | Fault::Delay(_)
         | Fault::Duplicate
         | Fault::DuplicateResigned
+        | Fault::Reorder
         | Fault::Drop
         | Fault::BadSignature
         | Fault::WrongKey
+        | Fault::OldKey
         | Fault::WrongCertificate => {}
     }
 }

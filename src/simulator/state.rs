@@ -149,6 +149,8 @@ pub(super) struct Shared {
     pub access_key: AccessKey,
     /// Signs order notifications; without it none is sent.
     pub order_key: Option<AccessKey>,
+    /// The key before the present one, if there was one.
+    pub old_key: Option<AccessKey>,
     /// Signs calls that a fault rule wants signed wrong.
     pub wrong_key: AccessKey,
     /// What open-API requests must be signed with.
@@ -177,6 +179,8 @@ pub(super) struct Parts {
     pub access_key: AccessKey,
     /// See [`Shared::order_key`].
     pub order_key: Option<AccessKey>,
+    /// See [`Shared::old_key`].
+    pub old_key: Option<AccessKey>,
     /// Another key.
     pub wrong_key: AccessKey,
     /// The merchant's credentials.
@@ -202,6 +206,7 @@ impl Shared {
             pace: parts.pace,
             access_key: parts.access_key,
             order_key: parts.order_key,
+            old_key: parts.old_key,
             wrong_key: parts.wrong_key,
             credentials: parts.credentials,
             client: parts.client,

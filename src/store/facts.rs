@@ -17,6 +17,18 @@ impl Tx<'_> {
             .execute((name, value))?;
         Ok(())
     }
+
+    /// Sets a fact unless it is there. Returns whether it was not.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn add_fact(&mut self, name: &str, value: &str) -> Result<bool, StoreError> {
+        let added = self
+            .connection
+            .prepare_cached("INSERT INTO fact VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING")?
+            .execute((name, value))?;
+        Ok(added == 1)
+    }
 }
 
 impl Snapshot<'_> {
@@ -30,5 +42,18 @@ impl Snapshot<'_> {
             .prepare_cached("SELECT value FROM fact WHERE name = ?1")?
             .query_row([name], |row| row.get(0))
             .optional()?)
+    }
+
+    /// The facts whose names begin so, at most a hundred, by name.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn facts(&self, prefix: &str) -> Result<Vec<(String, String)>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT name, value FROM fact WHERE name >= ?1 AND substr(name, 1, length(?1)) = ?1 \
+             ORDER BY name LIMIT 100",
+        )?;
+        let rows = statement.query_map([prefix], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 }

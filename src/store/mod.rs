@@ -12,6 +12,7 @@ mod orders;
 mod outbox;
 mod reader;
 mod schema;
+mod usage;
 mod writer;
 
 pub use callbacks::{
@@ -23,6 +24,9 @@ pub use licenses::{LicenseFilter, LicenseRow};
 pub use orders::{OrderFacts, OrderFilter, OrderRow, Overdue};
 pub use outbox::{Call, Owed};
 pub use reader::Snapshot;
+pub use usage::{
+    UsageBatch, UsageDay, UsageEnd, UsageFilter, UsageLimits, UsageRow, UsageState, UsageTrouble,
+};
 pub use writer::{Tx, WriterEnd, WriterStats};
 
 use reader::Readers;

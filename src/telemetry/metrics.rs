@@ -1,6 +1,7 @@
 //! The metrics registry: every name, label and bucket of `GET /metrics` stands here.
 //!
-//! Invariant: label values come from closed sets, never from a request, so the series are bounded.
+//! Invariant: label values come from closed sets or the configuration, never from a request, so the series
+//! are bounded.
 
 use crate::domain::state::State;
 use prometheus_client::encoding::text::encode;
@@ -38,6 +39,8 @@ pub struct Metrics {
     marketplace_duration: Histogram,
     jobs: Family<[Label; 2], Counter>,
     http_requests: Family<([Label; 1], Status), Counter>,
+    usage_entries: Family<[Label; 1], Counter>,
+    usage_waiting: Gauge,
     group_size: Histogram,
     commit_duration: Histogram,
     writer_queue: Gauge,
@@ -46,6 +49,8 @@ pub struct Metrics {
     heartbeat_ok: Gauge,
     heartbeat_at: Seconds,
     marketplace_reachable: Gauge,
+    marketplace_domain_working: Family<[(&'static str, String); 1], Gauge>,
+    marketplace_strange: Family<[Label; 1], Gauge>,
     clock_skew: Seconds,
 }
 
@@ -84,6 +89,18 @@ impl Metrics {
             ),
             jobs: add(&mut r, "jobs", "Runs of jobs", Family::default()),
             http_requests: add(&mut r, "http_requests", "Requests answered", Family::default()),
+            usage_entries: add(
+                &mut r,
+                "usage_entries",
+                "Entries of usage reports that ended",
+                Family::default(),
+            ),
+            usage_waiting: add(
+                &mut r,
+                "usage_waiting",
+                "Entries of usage reports that are not sent yet",
+                Gauge::default(),
+            ),
             group_size: add(
                 &mut r,
                 "commit_group_size",
@@ -121,6 +138,18 @@ impl Metrics {
                 "marketplace_reachable",
                 "1 when the last call was answered",
                 Gauge::default(),
+            ),
+            marketplace_domain_working: add(
+                &mut r,
+                "marketplace_domain_working",
+                "0 while a domain rests after failures in a row",
+                Family::default(),
+            ),
+            marketplace_strange: add(
+                &mut r,
+                "marketplace_strange_answers",
+                "Answers since the start that held what no document tells of",
+                Family::default(),
             ),
             clock_skew: add(
                 &mut r,
@@ -167,6 +196,16 @@ impl Metrics {
         self.http_requests.get_or_create(&labels).inc();
     }
 
+    /// So many entries of usage reports were `sent` or `failed`.
+    pub fn usage(&self, outcome: &'static str, entries: usize) {
+        self.usage_entries.get_or_create(&[("outcome", outcome)]).inc_by(entries as u64);
+    }
+
+    /// How many entries of usage reports are not sent yet.
+    pub fn set_usage_waiting(&self, entries: i64) {
+        self.usage_waiting.set(entries);
+    }
+
     /// One commit made `jobs` jobs durable.
     pub fn commit(&self, jobs: u32, took: Duration) {
         self.group_size.observe(f64::from(jobs));
@@ -197,6 +236,17 @@ impl Metrics {
     /// Whether the last call to the marketplace was answered at all.
     pub fn set_marketplace_reachable(&self, reachable: bool) {
         self.marketplace_reachable.set(i64::from(reachable));
+    }
+
+    /// Whether a domain of the configuration works, or rests after failures in a row.
+    pub fn set_marketplace_domain(&self, endpoint: String, working: bool) {
+        let labels = [("endpoint", endpoint)];
+        self.marketplace_domain_working.get_or_create(&labels).set(i64::from(working));
+    }
+
+    /// How many strange things of a kind were seen.
+    pub fn set_marketplace_strange(&self, kind: &'static str, seen: i64) {
+        self.marketplace_strange.get_or_create(&[("kind", kind)]).set(seen);
     }
 
     /// How many seconds our clock is ahead of the marketplace's; negative when it is behind.
@@ -231,6 +281,8 @@ mod tests {
         metrics.marketplace_call("query", "done", Duration::from_millis(30));
         metrics.job("heartbeat", "ok");
         metrics.http_request("admin", 200);
+        metrics.usage("sent", 3);
+        metrics.set_usage_waiting(5);
         metrics.commit(7, Duration::from_millis(1));
         metrics.set_licenses(State::Frozen, 4);
         metrics.set_heartbeat(true, 1_763_700_000.0);
@@ -242,6 +294,8 @@ mod tests {
             r#"authcoded_marketplace_calls_total{api="query",outcome="done"} 1"#,
             r#"authcoded_jobs_total{job="heartbeat",outcome="ok"} 1"#,
             r#"authcoded_http_requests_total{listener="admin",status="200"} 1"#,
+            r#"authcoded_usage_entries_total{outcome="sent"} 3"#,
+            "authcoded_usage_waiting 5",
             r#"authcoded_commit_group_size_bucket{le="8.0"} 1"#,
             r#"authcoded_licenses{state="frozen"} 4"#,
             "authcoded_heartbeat_ok 1",

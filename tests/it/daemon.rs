@@ -8,6 +8,7 @@ mod domains;
 mod doubts;
 mod every_order;
 mod freezes;
+mod imports;
 mod leases;
 mod lists;
 mod lives;
@@ -20,9 +21,13 @@ mod raw_http;
 mod repeats;
 mod replies;
 mod software;
+mod strange;
+mod sweeps;
 mod test_traffic;
 mod truth;
 mod unknown_codes;
+mod usage;
+mod usage_storm;
 mod wire;
 
 use authcoded::clock::Clock;
@@ -166,8 +171,9 @@ impl Daemon {
         };
         daemon.write_files();
         daemon.run().await;
-        // The sweep at the start would ask about codes that the test registers at once.
-        for job in ["reconcile", "heartbeat"] {
+        // The sweep at the start would ask about codes that the test registers at once, and a flush would
+        // send what it reports.
+        for job in ["reconcile", "heartbeat", "usage"] {
             wait_until("the jobs of the start are over", async || {
                 daemon.lines().into_iter().find(|line| line["job"] == job)
             })
@@ -181,6 +187,8 @@ impl Daemon {
         let Setup { endpoints, access_keys, callback, marketplace, software, sections, .. } =
             &self.setup;
         let keys = if access_keys.is_empty() { &vec![ACCESS_KEY] } else { access_keys };
+        let pace = "requests-per-second";
+        let pace = if marketplace.contains(pace) { "" } else { "requests-per-second = 1000" };
         let named: Vec<_> = (0..keys.len()).map(|n| format!("access-key-{n}")).collect();
         let keys = named.iter().map(String::as_str).zip(keys.iter().copied());
         for (name, text) in keys.chain([
@@ -199,7 +207,7 @@ impl Daemon {
             "data-dir = \"data\"\n\
              [callback]\nlisten = \"127.0.0.1:0\"\naccess-key-files = {named:?}\n{callback}\n\
              [marketplace]\nendpoints = {endpoints:?}\nak-file = \"ak\"\nsk-file = \"sk\"\n\
-             requests-per-second = 1000\n{marketplace}\n\
+             {pace}\n{marketplace}\n\
              [admin]\nlisten = \"127.0.0.1:0\"\ntoken-file = \"admin-token\"\n\
              [software]\nlisten = \"127.0.0.1:0\"\ntoken-file = \"software-token\"\n{software}\n\
              [log]\nlevel = \"trace\"\n{sections}\n"
@@ -265,6 +273,17 @@ impl Daemon {
     /// Changes the database of a stopped daemon: for what only time could do.
     pub(crate) fn edit(&self, sql: &str) {
         assert!(self.running.is_none(), "it runs");
+        self.change(sql);
+    }
+
+    /// The same while it runs; its readers see it from its next commit on.
+    pub(crate) async fn edit_under_way(&self, sql: &str) {
+        self.change(sql);
+        let body = serde_json::json!({"code": "PL-COMMIT", "activate": false, "note": nonce()});
+        self.order("/v1/licenses", body).await;
+    }
+
+    fn change(&self, sql: &str) {
         let file = self.folder().join("data/authcoded.db");
         assert!(file.is_file(), "{}", file.display());
         let connection = rusqlite::Connection::open(file).expect("the database");

@@ -62,7 +62,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("prometheus_client", &["telemetry"]),
     ("tracing_subscriber", &["telemetry"]),
     ("clap", &["cli"]),
-    ("toml", &["config"]),
+    ("toml", &["config", "simulator"]),
     ("sd_notify", &["daemon", "schedule"]),
     ("anyhow", &["cli", "daemon", "main"]),
 ];

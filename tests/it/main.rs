@@ -20,6 +20,7 @@ mod openapi;
 mod packaging;
 mod peer;
 mod readme;
+mod scenarios;
 mod simulator;
 mod stage;
 mod store;

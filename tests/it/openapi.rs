@@ -12,6 +12,7 @@ use authcoded::domain::order::OrderState;
 use authcoded::domain::state::State;
 use authcoded::domain::transition::{EventKind, Source};
 use authcoded::schedule::Job;
+use authcoded::store::UsageState;
 use daemon::{Answered, Daemon, token_of};
 use document::{Document, Listener, Operation};
 use reqwest::Method;
@@ -135,6 +136,7 @@ fn the_words_are_those_of_the_program() {
     assert_eq!(schema("EventSource"), words(Source::ALL.map(Source::as_str)));
     assert_eq!(schema("OrderState"), words(OrderState::ALL.map(OrderState::as_str)));
     assert_eq!(schema("JobName"), words(Job::ALL.map(Job::as_str)));
+    assert_eq!(schema("UsageState"), words(UsageState::ALL.map(UsageState::as_str)));
     assert_eq!(schema("Entitlement/properties/reason"), words(Reason::ALL.map(Reason::as_str)));
     let problems = routes::problems(include_str!("../../src/http/problem.rs"));
     let urn = |name| format!("urn:authcoded:problem:{name}");
@@ -264,9 +266,10 @@ async fn answers_have_the_described_status_type_and_fields() {
         }
     }
     let seen: BTreeSet<u16> = asker.seen.iter().map(|(_, _, status)| *status).collect();
-    // 401 and 403 are seen in the other test; 408 takes ten seconds, and 503 a broken disk.
+    // 401 and 403 are seen in the other test; 408 takes ten seconds, 429 ten thousand codes, and 503 a
+    // broken disk.
     let mut described = document.statuses();
-    described.retain(|status| ![401, 403, 408, 503].contains(status));
+    described.retain(|status| ![401, 403, 408, 429, 503].contains(status));
     assert_eq!(seen, described);
 }
 
@@ -378,15 +381,16 @@ async fn records(asker: &mut Asker<'_>) {
     };
     asker.until(Admin, "GET /v1/jobs", upkeep).await;
     asker.ok(Admin, "GET /v1/summary", none()).await;
+    usage(asker).await;
     let before = asker.ok(Admin, "GET /v1/lease-keys", none()).await;
     let rotated = asker.ok(Admin, "POST /v1/lease-keys/rotate", json!({"reason": "due"})).await;
     assert_eq!(rotated["retired"][0]["kid"], before["kid"]);
     let set = asker.ok(Listener::Software, "GET /.well-known/jwks.json", none()).await;
     assert_eq!(set["keys"].as_array().map(Vec::len), Some(2), "{set}");
-    for path in ["/v1/licenses", "/v1/orders", "/v1/events", "/v1/probes"] {
+    for path in ["/v1/licenses", "/v1/orders", "/v1/events", "/v1/probes", "/v1/usage"] {
         let first = asker.ok(Admin, &format!("GET {path}?limit=1"), none()).await;
         let cursor = first["next"].as_str().expect("there is more");
-        let line = format!("GET {path}?limit=1&cursor={cursor}");
+        let line = format!("GET {path}?limit=1&cursor={}", cursor.replace(' ', "+"));
         let second = asker.ok(Admin, &line, none()).await;
         assert_ne!(first["items"], second["items"], "{path}");
     }
@@ -394,6 +398,35 @@ async fn records(asker: &mut Asker<'_>) {
     let ids: Vec<_> =
         page["items"].as_array().expect("a list").iter().map(|e| e["id"].as_i64()).collect();
     assert_eq!(ids.last(), Some(&Some(4)), "whoever follows sees what came after, newest first");
+}
+
+/// What the software reports of two codes, of which the marketplace does not know one.
+async fn usage(asker: &mut Asker<'_>) {
+    use Listener::{Admin, Software};
+    let known = asker.daemon.bought(json!({"received": true})).await;
+    let unknown = "PL-NOBODY-USES";
+    asker.ok(Admin, "POST /v1/licenses", json!({"code": known})).await;
+    asker.ok(Admin, "POST /v1/licenses", json!({"code": unknown, "activate": false})).await;
+    let line = format!("GET /v1/licenses/{known}");
+    asker.until(Admin, &line, |license| license["state"] == "activated").await;
+    for body in [
+        json!({"code": known, "client_id": "a client"}),
+        json!({"code": known, "active_num": 3}),
+        json!({"code": unknown, "active_num": 1}),
+    ] {
+        let taken = asker.ask(Software, "POST /v1/usage", body).await;
+        assert_eq!(taken.status, 202, "{}", taken.body);
+    }
+    let waiting = asker.ok(Admin, "GET /v1/usage?state=waiting", json!({})).await;
+    assert_eq!(waiting["items"].as_array().map(Vec::len), Some(2), "{waiting}");
+    asker.ok(Admin, "POST /v1/jobs/usage/run", json!({})).await;
+    let line = format!("GET /v1/usage?code={known}&state=sent");
+    asker.until(Admin, &line, |list| list["items"][0]["sent"] == 2).await;
+    let failed = |list: &Value| list["items"][0]["error_code"] == "92020005";
+    asker.until(Admin, "GET /v1/usage?state=failed", failed).await;
+    let alarms = asker.ok(Admin, "GET /v1/alarms", json!({})).await;
+    let mut alarms = alarms["items"].as_array().expect("a list").iter();
+    assert!(alarms.any(|alarm| alarm["kind"] == "usage_failed"));
 }
 
 /// One refusal of each kind that can be had quickly.
@@ -422,10 +455,14 @@ async fn refusals(asker: &mut Asker<'_>) {
     asker.refused(Admin, &format!("GET /v1/licenses/{long}"), none(), "bad-request").await;
     asker.refused(Software, &format!("GET /v1/entitlements/{long}"), none(), "bad-request").await;
     asker.refused(Admin, &format!("POST /v1/orders/{long}/query"), none(), "bad-request").await;
-    for (listener, path) in [(Admin, "/v1/licenses"), (Software, "/v1/licenses")] {
+    let unknown = json!({"code": "PL-NEVER-SEEN", "active_num": 1});
+    asker.refused(Software, "POST /v1/usage", unknown, "unknown-code").await;
+    for (listener, path) in
+        [(Admin, "/v1/licenses"), (Software, "/v1/licenses"), (Software, "/v1/usage")]
+    {
         let line = format!("POST {path}");
-        asker.refused(listener, &line, json!({"received": true}), "bad-request").await;
-        let large = json!({"code": "PL1", "note": "x".repeat(65 << 10)});
+        asker.refused(listener, &line, json!({}), "bad-request").await;
+        let large = json!({"code": "x".repeat(65 << 10)});
         asker.refused(listener, &line, large, "too-large").await;
         let request = asker.daemon.request(listener, &Method::POST, path);
         let form = request.with_body(Some("code=PL1".to_owned())).with_type("text/plain");

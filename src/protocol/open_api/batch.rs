@@ -58,7 +58,8 @@ fn about(info: &Map<String, Value>, codes: &[Code], zone: Zone) -> Option<(Code,
     Some((code.clone(), status_verdict(info, zone)?))
 }
 
-fn verdict<T>(
+/// What an answer says of a batch as a whole; `read` looks at the data of a success.
+pub(super) fn verdict<T>(
     http: u16,
     answer: &Answer,
     read: impl FnOnce(Option<&Value>) -> Option<T>,

@@ -12,12 +12,13 @@ use tokio::net::TcpListener;
 pub(crate) enum Api {
     Activate,
     Query,
+    Usage,
 }
 
 use super::wire::date_in_days;
-use Api::{Activate, Query};
+use Api::{Activate, Query, Usage};
 
-/// A scripted marketplace. It knows every code, and calls each alive for a year, until it is told otherwise.
+/// A scripted marketplace. A usage report stands under its first code. It knows every code, and calls each alive for a year, until it is told otherwise.
 pub(crate) struct Market {
     peer: Peer,
     script: Arc<Mutex<Script>>,
@@ -77,6 +78,13 @@ impl Market {
         about.map(|seen| api_of(&seen.path)).collect()
     }
 
+    /// The bodies of all usage reports, in order.
+    pub(crate) fn reports(&self) -> Vec<String> {
+        let seen = self.peer.seen();
+        let reports = seen.into_iter().filter(|seen| api_of(&seen.path) == Usage);
+        reports.map(|seen| seen.body).collect()
+    }
+
     pub(crate) fn count_of(&self, api: Api, code: &str) -> usize {
         self.asked(code).into_iter().filter(|asked| *asked == api).count()
     }
@@ -114,6 +122,7 @@ impl Script {
         match api {
             Activate => done(&self.expires),
             Query => alive(&self.expires),
+            Usage => taken(&Value::Null),
         }
     }
 }
@@ -122,13 +131,21 @@ fn api_of(path: &str) -> Api {
     match path.rsplit('/').next() {
         Some("activate") => Activate,
         Some("heartbeat") => Query,
+        Some("software-usage-info") => Usage,
         _ => panic!("nothing of ours asks {path}"),
     }
 }
 
 fn code_of(body: &str) -> String {
     let body: Value = serde_json::from_str(body).expect("JSON");
-    body["license"].as_str().expect("a code").to_owned()
+    let code = body["license"].as_str().or(body["usage_info"][0]["license"].as_str());
+    code.expect("a code").to_owned()
+}
+
+/// 92020000 to a usage report, with these data.
+pub(crate) fn taken(data: &Value) -> Say {
+    let body = json!({"error_code": "92020000", "error_msg": "success", "data": data});
+    Say::new(200, body.to_string())
 }
 
 /// 92020000 to an activation, as the guide prints it: a document inside a text.

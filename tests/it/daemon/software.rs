@@ -28,12 +28,13 @@ async fn told(daemon: &Daemon, code: &str, decision: &str, reason: &str, state: 
     told
 }
 
-/// Makes the last successful question so old.
-async fn last_asked(daemon: &mut Daemon, code: &str, ms_ago: i64) {
-    daemon.stop().await;
+/// Makes the last successful question so old, while it runs: the sweep of a start would ask again.
+async fn last_asked(daemon: &Daemon, code: &str, ms_ago: i64) {
     let at = now().plus_ms(-ms_ago).as_ms();
-    daemon.edit(&format!("UPDATE license SET marketplace_checked_at = {at}, ask_failed_at = NULL WHERE code = '{code}'"));
-    daemon.again().await;
+    let sql = format!(
+        "UPDATE license SET marketplace_checked_at = {at}, ask_failed_at = NULL WHERE code = '{code}'"
+    );
+    daemon.edit_under_way(&sql).await;
 }
 
 #[tokio::test]
@@ -78,7 +79,7 @@ async fn each_standing_of_a_code_has_its_answer() {
 #[tokio::test]
 async fn past_the_end_a_code_runs_on_until_the_end_is_confirmed_or_its_grace_is_used_up() {
     let market = Market::start().await;
-    let mut daemon = Daemon::start(&[market.http()]).await;
+    let daemon = Daemon::start(&[market.http()]).await;
     for (code, days) in [("PL1", -1), ("PL2", -1), ("PL3", -4)] {
         market.says(Api::Query, code, [alive(&date_in_days(days))]);
         daemon.activated(code).await;
@@ -91,7 +92,7 @@ async fn past_the_end_a_code_runs_on_until_the_end_is_confirmed_or_its_grace_is_
     // Now the marketplace is away.
     for code in ["PL2", "PL3"] {
         market.says(Api::Query, code, [error(500, "92020001")]);
-        last_asked(&mut daemon, code, 5 * DAY_MS).await;
+        last_asked(&daemon, code, 5 * DAY_MS).await;
     }
     told(&daemon, "PL2", "allow", "grace_offline", json!("activated")).await;
     told(&daemon, "PL3", "deny", "expired_unconfirmed", json!("activated")).await;
@@ -105,13 +106,13 @@ async fn a_denial_for_expiry_is_preceded_by_one_last_look() {
         sections: "[policy]\ngrace-hours = 1".to_owned(),
         ..Setup::default()
     };
-    let mut daemon = Daemon::with(setup).await;
+    let daemon = Daemon::with(setup).await;
     let end = date_in(-3 * HOUR_MS);
     for code in ["PL1", "PL2"] {
         market.says(Api::Query, code, [alive(&end)]);
         daemon.activated(code).await;
         // Asked before its end, and too short a while ago for the sweep at the start.
-        last_asked(&mut daemon, code, 5 * HOUR_MS).await;
+        last_asked(&daemon, code, 5 * HOUR_MS).await;
     }
     // A renewal that we were never told of.
     market.says(Api::Query, "PL1", [alive(&date_in_days(300))]);
@@ -152,11 +153,11 @@ async fn an_end_counts_from_the_later_of_its_two_readings() {
 #[tokio::test]
 async fn the_first_use_of_a_day_asks_once_for_all_who_ask() {
     let market = Market::start().await;
-    let mut daemon = Daemon::start(&[market.http()]).await;
+    let daemon = Daemon::start(&[market.http()]).await;
     daemon.activated("PL1").await;
     // Yesterday by Beijing's calendar, and too young for the sweep at the start.
     let today_ms = (now().as_ms() + 8 * HOUR_MS).rem_euclid(DAY_MS);
-    last_asked(&mut daemon, "PL1", today_ms + 1_000).await;
+    last_asked(&daemon, "PL1", today_ms + 1_000).await;
     let before = market.count_of(Api::Query, "PL1");
     let daemon = Arc::new(daemon);
     let callers: Vec<_> = (0..40)
@@ -178,10 +179,10 @@ async fn the_first_use_of_a_day_asks_once_for_all_who_ask() {
 #[tokio::test]
 async fn an_answer_waits_at_most_800_ms_for_the_marketplace() {
     let market = Market::start().await;
-    let mut daemon = Daemon::start(&[market.http()]).await;
+    let daemon = Daemon::start(&[market.http()]).await;
     daemon.activated("PL1").await;
     let today_ms = (now().as_ms() + 8 * HOUR_MS).rem_euclid(DAY_MS);
-    last_asked(&mut daemon, "PL1", today_ms + 1_000).await;
+    last_asked(&daemon, "PL1", today_ms + 1_000).await;
     market.trouble(Some(Say::Hang));
     let before = market.count_of(Api::Query, "PL1");
     let ask = async || {
@@ -219,6 +220,80 @@ async fn the_software_registers_a_code_and_its_activation_starts() {
 }
 
 #[tokio::test]
+async fn the_answer_to_a_registration_says_what_happens_next() {
+    let market = Market::start().await;
+    let daemon = Daemon::start(&[market.http()]).await;
+    market.says(Api::Activate, "PL-WAITS", [error(200, "92020004")]);
+    market.says(Api::Activate, "PL-UNKNOWN", [error(200, "92020005")]);
+    market.says(Api::Activate, "PL-BAD", [error(200, "92020002")]);
+    market.says(Api::Activate, "PL-AWAY", [error(500, "92020001")]);
+    let post = async |code: &str| {
+        let request = daemon.request("POST", daemon.software_addr(), "/v1/licenses");
+        let request = request.bearer_auth(super::SOFTWARE_TOKEN).header("prefer", "wait=5");
+        let request = request.header("content-type", "application/json");
+        let answer = daemon.plain(request.body(json!({ "code": code }).to_string())).await;
+        assert!(matches!(answer.status, 200 | 201), "{}", answer.text);
+        answer.body
+    };
+    for (code, step, state) in [
+        ("PL-GOOD", "activated", "activated"),
+        ("PL-WAITS", "waiting_for_buyer", "issued"),
+        ("PL-UNKNOWN", "refused", "received"),
+        ("PL-BAD", "refused", "received"),
+        ("PL-AWAY", "in_progress", "received"),
+    ] {
+        let told = post(code).await;
+        assert_eq!(
+            (&told["next"]["step"], &told["state"]),
+            (&json!(step), &json!(state)),
+            "{told}"
+        );
+        for language in ["zh", "en"] {
+            let text = told["next"][language].as_str().expect("a text");
+            assert!(!text.is_empty() && !text.contains("9202"), "{text}");
+        }
+    }
+    assert_eq!(daemon.callback(&release("PL-GOOD", None)).await, "000000");
+    assert_eq!(post("PL-GOOD").await["next"]["step"], "refused");
+    // Once the marketplace is back, the activation that was left open goes on by itself.
+    market.says(Api::Activate, "PL-AWAY", [super::market::done(&date_in_days(90))]);
+    daemon.until_state("PL-AWAY", "activated").await;
+}
+
+#[tokio::test]
+async fn whoever_guesses_codes_costs_no_more_than_a_budget() {
+    let market = Market::start().await;
+    let setup = Setup {
+        endpoints: vec![market.http()],
+        software: "new-codes-per-hour = 3".to_owned(),
+        ..Setup::default()
+    };
+    let daemon = Daemon::with(setup).await;
+    let post = async |code: &str| {
+        let body = json!({"code": code, "activate": false});
+        daemon.software("POST", "/v1/licenses", &body).await
+    };
+    for n in 0..3 {
+        assert_eq!(post(&format!("PL{n}")).await.status, 201);
+    }
+    let refused = post("PL3").await;
+    refused.is_problem(429);
+    assert_eq!(refused.header("retry-after"), "60");
+    assert_eq!(post("PL0").await.status, 200, "a known code costs nothing");
+    let body = json!({"code": "PL3", "activate": false});
+    assert_eq!(daemon.admin("POST", "/v1/licenses", &body).await.status, 201, "an operator may");
+    // Questions about codes that nobody registered never reach the marketplace.
+    for n in 0..500 {
+        let path = format!("/v1/entitlements/GUESS{n}");
+        assert_eq!(
+            daemon.software("GET", &path, &Value::Null).await.body["reason"],
+            "unknown_code"
+        );
+    }
+    assert_eq!(market.count(), 0);
+}
+
+#[tokio::test]
 async fn what_cannot_be_a_code_is_told_apart_from_an_unknown_one() {
     let market = Market::start().await;
     let daemon = Daemon::start(&[market.http()]).await;
@@ -251,22 +326,25 @@ async fn a_socket_needs_no_token_and_its_mode_says_who_may_ask() {
     let market = Market::start().await;
     let setup = Setup {
         endpoints: vec![market.http()],
-        software: "socket = \"software.sock\"".to_owned(),
+        software: "socket = \"software.sock\"\nsocket-mode = \"0600\"".to_owned(),
         ..Setup::default()
     };
     let mut daemon = Daemon::with(setup).await;
-    for _ in 0..2 {
+    for run in 1..=2 {
         let path = daemon.folder().join("software.sock");
         let mode = std::os::unix::fs::PermissionsExt::mode(
             &path.metadata().expect("it is there").permissions(),
         );
-        assert_eq!(mode & 0o007, 0, "{mode:o}");
+        assert_eq!(mode & 0o777, 0o600, "{mode:o}");
         let mut stream = tokio::net::UnixStream::connect(&path).await.expect("a connection");
         let head = "GET /v1/entitlements/PL1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
         stream.write_all(head.as_bytes()).await.expect("sent");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("an answer");
         assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("unknown_code"), "{answer}");
+        let lines = daemon.lines();
+        let told = lines.iter().filter(|line| line["peer.uid"].is_u64() && line["level"] == "INFO");
+        assert_eq!(told.count(), run, "a user's first call of each run is told");
         // What a killed daemon leaves behind is no obstacle.
         daemon.kill();
         daemon.again().await;

@@ -2,10 +2,9 @@
 
 use super::market::{Api, Market, alive, expired, released};
 use super::wire::{date_in, date_in_days, renewal};
-use super::{Daemon, PATIENCE, wait_until};
+use super::{Daemon, wait_until};
 use crate::peer::Say;
 use serde_json::json;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// A code whose end, as we know it, is seconds away or past.
@@ -99,44 +98,4 @@ async fn drift_is_shown_dry_and_repaired_on_demand() {
     let too_many =
         daemon.admin("POST", "/v1/drift/apply", &json!({"codes": vec!["PL1"; 1001]})).await;
     too_many.is_problem(400);
-}
-
-/// 1 line in 100 is bad; the import is broken off and repeated.
-#[tokio::test]
-async fn an_import_lists_bad_lines_and_doubles_nothing_when_it_is_repeated() {
-    let market = Market::start().await;
-    let daemon = Daemon::start(&[market.http()]).await;
-    let file = daemon.folder().join("codes.csv");
-    let line = |n: u32| {
-        if n.is_multiple_of(100) { format!("{}\n", "x".repeat(65)) } else { format!("PL{n}\n") }
-    };
-    let lines: Vec<String> = (1..=1_000).map(line).collect();
-    std::fs::write(&file, lines[..400].concat()).expect("written");
-    // The ports are the kernel's choice: the command line is told where the operators' one is.
-    let config = daemon.folder().join("client.toml");
-    let text = std::fs::read_to_string(daemon.config()).expect("a configuration");
-    let (before, admin) = text.split_once("[admin]").expect("a section");
-    let admin = admin.replacen("127.0.0.1:0", &daemon.admin_addr().to_string(), 1);
-    std::fs::write(&config, format!("{before}[admin]{admin}")).expect("written");
-    let import = || {
-        Command::new(env!("CARGO_BIN_EXE_authcoded"))
-            .arg("--config")
-            .arg(&config)
-            .args(["license", "import", "--not-received", "--no-activate"])
-            .arg(&file)
-            .output()
-            .expect("it runs")
-    };
-    assert_eq!(import().status.code(), Some(1));
-    std::fs::write(&file, lines.concat()).expect("written");
-    let began = Instant::now();
-    let output = import();
-    assert!(began.elapsed() < PATIENCE);
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(told.contains("594 registered, 396 already known, 10 bad"), "{told}");
-    let bad = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(bad.lines().filter(|line| line.contains("longer than 64")).count(), 10, "{bad}");
-    assert!(bad.contains("line 100:") && bad.contains("line 1000:"), "{bad}");
-    let summary = daemon.see("/v1/summary").await;
-    assert_eq!(summary["licenses"]["issued"], 990);
 }

@@ -226,6 +226,7 @@ async fn a_call_can_be_sent_by_hand_in_any_manner() {
     let body = json!({"activity": "newInstance", "license": "PL1"});
     let sent = market.act("send", json!({"body": body, "test": true, "nonce": "abc123"})).await;
     assert_eq!(sent["result_code"], "000000");
+    assert_eq!(sent["body"], r#"{"activity":"newInstance","license":"PL1","testFlag":"1"}"#);
     let came = merchant.next().await;
     assert_eq!((came.authentic, came.nonce.as_str()), (Ok(()), "abc123"));
     assert_eq!(came.text, r#"{"activity":"newInstance","license":"PL1","testFlag":"1"}"#);

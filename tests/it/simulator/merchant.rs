@@ -21,6 +21,8 @@ use tokio::task::JoinSet;
 pub(super) struct Came {
     pub(super) authentic: Result<(), AuthError>,
     pub(super) nonce: String,
+    /// Milliseconds since the epoch, as signed.
+    pub(super) timestamp: String,
     pub(super) content_type: String,
     pub(super) text: String,
     pub(super) body: Value,
@@ -97,10 +99,14 @@ async fn reply(
     let content_type = request.headers()["content-type"].to_str().expect("text").to_owned();
     let body = request.into_body().collect().await?.to_bytes();
     let keys = [AccessKey::new(ACCESS_KEY.into())];
-    let nonce = query.split('&').find_map(|pair| pair.strip_prefix("nonce="));
+    let parameter = |name| {
+        let value = query.split('&').find_map(|pair| pair.strip_prefix(name));
+        value.unwrap_or_default().to_owned()
+    };
     let call = Came {
         authentic: verify(Some(&query), &body, &keys, Clock::system().now()).map(|_| ()),
-        nonce: nonce.unwrap_or_default().to_owned(),
+        nonce: parameter("nonce="),
+        timestamp: parameter("timestamp="),
         content_type,
         text: String::from_utf8_lossy(&body).into_owned(),
         body: serde_json::from_slice(&body).unwrap_or_default(),

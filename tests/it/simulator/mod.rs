@@ -2,6 +2,7 @@
 
 mod calls;
 mod client;
+mod faults;
 mod merchant;
 mod open_api;
 
