@@ -160,7 +160,7 @@ async fn the_first_use_of_a_day_asks_once_for_all_who_ask() {
     last_asked(&daemon, "PL1", today_ms + 1_000).await;
     let before = market.count_of(Api::Query, "PL1");
     let daemon = Arc::new(daemon);
-    let callers: Vec<_> = (0..40)
+    let callers: Vec<_> = (0..100)
         .map(|_| {
             let daemon = Arc::clone(&daemon);
             tokio::spawn(async move { daemon.reason("PL1").await })
