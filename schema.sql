@@ -103,6 +103,30 @@ CREATE TABLE outbox (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX outbox_due ON outbox (due_at);
 
+-- Orders that the marketplace told us of (orderNotify), and what it answered when asked about them.
+CREATE TABLE order_notice (
+    id              INTEGER PRIMARY KEY, -- counts up
+    order_id        TEXT    NOT NULL UNIQUE, -- the order
+    order_line_id   TEXT,             -- its line, if the notice named one
+    notified_at     INTEGER NOT NULL, -- our clock when we were first told
+    result_code     TEXT    NOT NULL, -- what was answered then, and is answered to a repeat
+    query_due_at    INTEGER,          -- the order query is owed, not before this; NULL when it is not owed
+    attempts        INTEGER NOT NULL, -- queries that got no usable answer, since the last one that did
+    queried_at      INTEGER,          -- when the last usable answer was asked for
+    kind            TEXT,             -- orderType as answered: NEW, RENEW, …
+    created_at      INTEGER,          -- when it was placed
+    product_id      TEXT,             -- the product of its line
+    ends_at         INTEGER,          -- the end of what was bought
+    lines           TEXT    NOT NULL, -- JSON array of {order_line_id, charging_mode, period_type, period_number, expires_at, product_id}
+    brings_code     INTEGER NOT NULL CHECK (brings_code IN (0, 1)), -- 0 when its kind says that no code will come with it
+    refused         TEXT,             -- why the marketplace does not let us read it; NULL unless it refused for good
+    last_error_code TEXT,             -- the marketplace's code, if the last query was not a success
+    code            TEXT              -- the first code that came with it, once the worker has seen it
+) STRICT;
+CREATE INDEX order_notice_due ON order_notice (query_due_at) WHERE query_due_at IS NOT NULL;
+CREATE INDEX order_notice_open ON order_notice (notified_at) WHERE code IS NULL AND refused IS NULL AND brings_code = 1;
+CREATE INDEX license_by_order ON license (order_id) WHERE order_id IS NOT NULL;
+
 -- Each run of a job. A slot runs once.
 CREATE TABLE job_run (
     id       INTEGER PRIMARY KEY, -- counts up

@@ -36,6 +36,9 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// What the marketplace calls.
     pub callback: Callback,
+    /// Where order notifications arrive, if they are wanted.
+    #[serde(default)]
+    pub orders: Option<Orders>,
     /// What we call.
     pub marketplace: Marketplace,
     /// What operators call.
@@ -86,6 +89,18 @@ pub struct Callback {
     /// The codes the debug console was saved with: calls for them always succeed.
     #[serde(default)]
     pub probe_codes: Vec<String>,
+}
+
+/// Order notifications (protocol.md 4.6): another type of interface on the public listener.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Orders {
+    /// The path that they are sent to.
+    #[serde(default = "defaults::orders_path")]
+    pub path: String,
+    /// The keys that sign them, newest first; not those of callbacks, because a key serves one type of
+    /// interface only.
+    pub access_key_files: Vec<SecretFile>,
 }
 
 /// The marketplace's open API.
@@ -342,6 +357,8 @@ impl Config {
             &mut self.admin.token_file,
             &mut self.software.token_file,
         ]);
+        let orders = self.orders.iter_mut().flat_map(|orders| &mut orders.access_key_files);
+        let secrets = secrets.chain(orders);
         secrets.chain(&mut self.callback.tls_key).for_each(|secret| secret.resolve(folder));
         let paths = [
             Some(&mut self.data_dir),

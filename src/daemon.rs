@@ -7,7 +7,7 @@ use crate::config::{self, Config, Secrets};
 use crate::domain::time::Timestamp;
 use crate::guard::{Guard, Prober};
 use crate::http::{
-    Admin, CallbackRoute, Limits, Listener, NewCodes, Serving, Software, Tls, Token,
+    Admin, CallbackRoute, Door, Limits, Listener, NewCodes, Serving, Software, Tls, Token,
 };
 use crate::http::{acceptor, serve};
 use crate::lifecycle::{ClientKey, Keys, Leases, Lifecycle, Retention, STOPPED_UNTIL};
@@ -328,9 +328,11 @@ impl Parts<'_> {
         stop: &watch::Receiver<bool>,
     ) -> Vec<Serving> {
         let callback = &self.config.callback;
+        let order_keys = self.secrets.order_keys.iter().cloned().map(AccessKey::new).collect();
+        let orders = self.config.orders.as_ref();
         let route = Arc::new(CallbackRoute::new(
-            callback.path.clone(),
-            keys,
+            Door::new(callback.path.clone(), keys),
+            orders.map(|orders| Door::new(orders.path.clone(), order_keys)),
             callback.probe_codes.iter().cloned().collect(),
             Arc::clone(&self.lifecycle),
         ));
@@ -392,6 +394,7 @@ fn announce(config: &Config, addresses: Addresses) {
         version = env!("CARGO_PKG_VERSION"),
         callback = %addresses.callback,
         callback_path = config.callback.path,
+        orders_path = config.orders.as_ref().map(|orders| orders.path.as_str()),
         admin = %addresses.admin,
         software = addresses.software.map(tracing::field::display),
         data_dir = %config.data_dir.display(),

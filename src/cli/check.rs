@@ -41,11 +41,13 @@ pub(super) fn run(file: &Path, output: Output) -> anyhow::Result<ExitCode> {
     Ok(if config.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-const FACTS: [print::Column; 9] = [
+const FACTS: [print::Column; 11] = [
     ("data folder", "data"),
     ("callbacks", "callbacks"),
     ("public address", "public"),
     ("access keys", "keys"),
+    ("orders", "orders"),
+    ("order keys", "order_keys"),
     ("marketplace", "marketplace"),
     ("AK", "ak"),
     ("operators", "admin"),
@@ -70,6 +72,8 @@ fn summary(config: &Config) -> anyhow::Result<Value> {
         "callbacks": format!("{tls}://{}{}", callback.listen, callback.path),
         "public": callback.public_url.as_ref().map(ToString::to_string),
         "keys": secrets.access_keys.len(),
+        "orders": config.orders.as_ref().map(|orders| format!("{tls}://{}{}", callback.listen, orders.path)),
+        "order_keys": config.orders.as_ref().map(|_| secrets.order_keys.len()),
         "marketplace": endpoints.join(", "),
         "ak": format!("…{}", secrets.ak_tail()),
         "admin": config.admin.listen.to_string(),

@@ -14,6 +14,7 @@ mod job;
 mod lease;
 mod license;
 mod log;
+mod order;
 mod print;
 mod probe;
 mod sandbox;
@@ -79,6 +80,9 @@ enum Command {
     /// Look at the calls that the marketplace made
     #[command(subcommand)]
     Callback(callback::Command),
+    /// Look at the orders that the marketplace told of, and ask about orders
+    #[command(subcommand)]
+    Order(order::Command),
     /// Run and list availability heartbeats: what the marketplace's dial test would find
     #[command(subcommand)]
     Probe(probe::Command),
@@ -136,6 +140,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status(output) => wait_for(status::run(Api::of(&config)?, output)),
         Command::License(command) => wait_for(license::run(Api::of(&config)?, command)),
         Command::Callback(command) => wait_for(callback::run(Api::of(&config)?, command)),
+        Command::Order(command) => wait_for(order::run(Api::of(&config)?, command)),
         Command::Probe(command) => wait_for(probe::run(Api::of(&config)?, command)),
         Command::Job(command) => wait_for(job::run(Api::of(&config)?, command)),
         Command::Drift(args) => wait_for(drift::run(Api::of(&config)?, args)),

@@ -51,6 +51,12 @@ pub(super) struct Args {
     /// The key (Key值) that signs callbacks; made in the data folder if not given
     #[arg(long, value_name = "FILE")]
     access_key_file: Option<PathBuf>,
+    /// The merchant's URL for order notifications; may be set later on the console
+    #[arg(long, value_name = "URL")]
+    order_url: Option<String>,
+    /// The key that signs order notifications; made in the data folder if not given
+    #[arg(long, value_name = "FILE")]
+    order_key_file: Option<PathBuf>,
     /// The key before the present one, for calls that are ordered to be signed with it (`old_key`)
     #[arg(long, value_name = "FILE")]
     old_access_key_file: Option<PathBuf>,
@@ -156,10 +162,11 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where the three secrets are.
+/// Where the secrets are.
 #[derive(Debug)]
 pub(super) struct SecretFiles {
     pub(super) access_key: PathBuf,
+    pub(super) order_key: PathBuf,
     pub(super) ak: PathBuf,
     pub(super) sk: PathBuf,
 }
@@ -172,6 +179,7 @@ impl SecretFiles {
         };
         Self {
             access_key: made(&args.access_key_file, "access-key"),
+            order_key: made(&args.order_key_file, "order-key"),
             ak: made(&args.ak_file, "ak"),
             sk: made(&args.sk_file, "sk"),
         }
@@ -189,11 +197,14 @@ pub(super) fn settings(args: &Args, files: &SecretFiles) -> anyhow::Result<Setti
         read_secret(path)
     };
     let access_key = secret(&args.access_key_file, &files.access_key, LETTERS, 36)?;
+    let order_key = secret(&args.order_key_file, &files.order_key, LETTERS, 36)?;
     let ak = secret(&args.ak_file, &files.ak, CAPITALS, 20)?;
     let sk = secret(&args.sk_file, &files.sk, LETTERS, 40)?;
     Ok(Settings {
         listen: args.listen,
         callback_url: args.callback_url.clone(),
+        order_url: args.order_url.clone(),
+        order_key: Some(order_key),
         old_access_key: args.old_access_key_file.as_deref().map(read_secret).transpose()?,
         speed: args.speed.unwrap_or(1),
         seed: args.seed.unwrap_or(1),
@@ -217,6 +228,7 @@ fn tell(address: SocketAddr, files: &SecretFiles) -> anyhow::Result<()> {
     writeln!(out, "  open API    http://{address}   (the daemon's marketplace.endpoints)")?;
     writeln!(out, "  console     http://{address}/console")?;
     writeln!(out, "  access key  {}   (callback.access-key-files)", files.access_key.display())?;
+    writeln!(out, "  order key   {}   (orders.access-key-files)", files.order_key.display())?;
     writeln!(out, "  AK          {}   (marketplace.ak-file)", files.ak.display())?;
     writeln!(out, "  SK          {}   (marketplace.sk-file)", files.sk.display())?;
     writeln!(out, "Ctrl-C ends it.")?;

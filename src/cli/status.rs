@@ -6,7 +6,7 @@ use super::print::{self, Column};
 use crate::domain::state::State;
 use std::process::ExitCode;
 
-const FACTS: [Column; 11] = [
+const FACTS: [Column; 12] = [
     ("version", "version"),
     ("started", "started_at"),
     ("alarms", "alarms"),
@@ -18,6 +18,7 @@ const FACTS: [Column; 11] = [
     ("calls stopped until", "marketplace.stopped_until"),
     ("writer queue", "writer_queue"),
     ("waiting for buyer", "waiting_for_buyer"),
+    ("orders awaited", "orders_awaited"),
 ];
 
 /// Runs it.

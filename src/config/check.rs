@@ -71,6 +71,7 @@ impl Config {
     pub fn check(&self, file: &Path) -> Vec<Problem> {
         let mut found = Findings { file, places: Places::of(file), problems: Vec::new() };
         self.check_callback(&mut found);
+        self.check_orders(&mut found);
         self.check_marketplace(&mut found);
         self.check_listeners(&mut found);
         self.check_socket(&mut found);
@@ -85,15 +86,7 @@ impl Config {
     fn check_callback(&self, found: &mut Findings<'_>) {
         let callback = &self.callback;
         let path = callback.path.as_str();
-        if !path.starts_with('/') {
-            found.error("callback.path", "does not begin with a slash", "write it as \"/…\"");
-        } else if !path.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'?' | b'#')) {
-            found.error(
-                "callback.path",
-                "holds characters that a path does not",
-                "use plain ASCII without ? and #, percent-encoded where needed",
-            );
-        }
+        found.path("callback.path", path);
         match &callback.public_url {
             None => found.warning(
                 "callback.public-url",
@@ -118,28 +111,32 @@ impl Config {
                 );
             }
         }
-        self.check_access_keys(found);
+        found.access_keys("callback.access-key-files", &callback.access_key_files);
         self.check_tls(found);
     }
 
-    fn check_access_keys(&self, found: &mut Findings<'_>) {
-        const KEY: &str = "callback.access-key-files";
-        let files = &self.callback.access_key_files;
-        if files.is_empty() || files.len() > 2 {
+    fn check_orders(&self, found: &mut Findings<'_>) {
+        const KEY: &str = "orders.access-key-files";
+        let Some(orders) = &self.orders else { return };
+        found.path("orders.path", &orders.path);
+        if orders.path == self.callback.path {
             found.error(
-                KEY,
-                &format!("names {} files", files.len()),
-                "name one, or two (newest first) while one key replaces the other",
+                "orders.path",
+                &format!("is {}, as callback.path is", orders.path),
+                "give order notifications a path of their own, such as \"/koogallery/orders\"",
             );
         }
-        let mut keys = Vec::new();
-        for (nth, file) in files.iter().enumerate() {
-            keys.extend(found.secret(KEY, Some(nth), file));
-        }
-        if let [newest, older] = keys.as_slice()
-            && same(newest, older)
-        {
-            found.warning(KEY, "names the same key twice", "name the new key first, then the old");
+        for key in found.access_keys(KEY, &orders.access_key_files) {
+            let files = &self.callback.access_key_files;
+            // What is wrong with these files has been told at their own key.
+            let mut licences = files.iter().filter_map(|file| file.read_line("").ok());
+            if licences.any(|licence| same(&licence, &key)) {
+                found.error(
+                    KEY,
+                    "names a key of callback.access-key-files, but a key serves one type of interface only",
+                    "bind another key to 通用接口 in 卖家中心 and name its file",
+                );
+            }
         }
     }
 
@@ -354,6 +351,39 @@ impl Findings<'_> {
     fn refused(&mut self, key: &str, nth: Option<usize>, why: &super::SecretError) {
         let text = format!("{}: {}", why.place.display(), why.kind);
         self.push(key, nth, Severity::Error, &text, why.kind.remedy());
+    }
+
+    fn path(&mut self, key: &str, path: &str) {
+        if !path.starts_with('/') {
+            self.error(key, "does not begin with a slash", "write it as \"/…\"");
+        } else if !path.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'?' | b'#')) {
+            self.error(
+                key,
+                "holds characters that a path does not",
+                "use plain ASCII without ? and #, percent-encoded where needed",
+            );
+        }
+    }
+
+    /// The keys of one type of interface; those that can be read are returned.
+    fn access_keys(&mut self, key: &str, files: &[SecretFile]) -> Vec<SecretString> {
+        if files.is_empty() || files.len() > 2 {
+            self.error(
+                key,
+                &format!("names {} files", files.len()),
+                "name one, or two (newest first) while one key replaces the other",
+            );
+        }
+        let mut keys = Vec::new();
+        for (nth, file) in files.iter().enumerate() {
+            keys.extend(self.secret(key, Some(nth), file));
+        }
+        if let [newest, older] = keys.as_slice()
+            && same(newest, older)
+        {
+            self.warning(key, "names the same key twice", "name the new key first, then the old");
+        }
+        keys
     }
 
     fn readable(&mut self, key: &str, path: &Path) {

@@ -20,6 +20,10 @@ pub(super) fn callback_path() -> String {
     "/koogallery/callback".to_owned()
 }
 
+pub(super) fn orders_path() -> String {
+    "/koogallery/orders".to_owned()
+}
+
 pub(super) const fn max_connections() -> usize {
     1024
 }

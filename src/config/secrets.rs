@@ -34,6 +34,8 @@ pub enum SecretFile {
 pub struct Secrets {
     /// The keys of callbacks, newest first; one or two.
     pub access_keys: Vec<SecretString>,
+    /// The keys of order notifications, newest first; none where they are not wanted.
+    pub order_keys: Vec<SecretString>,
     /// The access key id; may be shown by its last four characters ([`Secrets::ak_tail`]).
     pub ak: String,
     /// The secret access key.
@@ -251,11 +253,13 @@ impl Config {
     /// # Errors
     /// [`SecretError`] for the first that cannot be used; [`Config::check`] lists all of them.
     pub fn load_secrets(&self) -> Result<Secrets, SecretError> {
-        let keys = self.callback.access_key_files.iter();
+        let read = |key: &str, files: &[SecretFile]| -> Result<Vec<_>, _> {
+            files.iter().map(|file| file.read_line(key)).collect()
+        };
+        let orders = self.orders.as_ref().map_or(&[][..], |orders| &orders.access_key_files);
         Ok(Secrets {
-            access_keys: keys
-                .map(|file| file.read_line("callback.access-key-files"))
-                .collect::<Result<_, _>>()?,
+            access_keys: read("callback.access-key-files", &self.callback.access_key_files)?,
+            order_keys: read("orders.access-key-files", orders)?,
             ak: self.marketplace.ak_file.read_line("marketplace.ak-file")?.expose_secret().into(),
             sk: self.marketplace.sk_file.read_line("marketplace.sk-file")?,
             admin_token: self.admin.token_file.read_line("admin.token-file")?,

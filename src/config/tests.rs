@@ -4,7 +4,7 @@ use super::*;
 use std::os::unix::fs::PermissionsExt as _;
 use tempfile::TempDir;
 
-const SECRETS: [&str; 5] = ["access-key", "ak", "sk", "admin-token", "software-token"];
+const SECRETS: [&str; 6] = ["access-key", "order-key", "ak", "sk", "admin-token", "software-token"];
 
 fn write_secret(folder: &Path, name: &str, text: &str, mode: u32) {
     let path = folder.join(name);
@@ -76,6 +76,51 @@ fn the_good_one_is_fine_and_filled_with_the_defaults() {
     assert_eq!(secrets.ak, "the-secret-of-ak");
     assert_eq!(secrets.access_keys.len(), 1);
     assert!(!format!("{secrets:?}").contains("secret-of"), "{secrets:?}");
+}
+
+#[test]
+fn order_notifications_are_there_when_their_section_is() {
+    let toml = good().replace("[admin]", "[orders]\naccess-key-files = [\"order-key\"]\n[admin]");
+    let (folder, file) = folder(&toml);
+    let (config, warnings) = Config::load_checked(&file).expect("a good configuration");
+    assert_eq!(warnings, []);
+    assert_eq!(
+        config.orders.as_ref().map(|orders| orders.path.as_str()),
+        Some("/koogallery/orders")
+    );
+    assert_eq!(config.load_secrets().expect("good secrets").order_keys.len(), 1);
+    drop(folder);
+    for (section, expected) in [
+        ("", "authcoded.toml:8:1: missing field `access-key-files`"),
+        (
+            "access-key-files = []",
+            "authcoded.toml:9: error: orders.access-key-files: names 0 files",
+        ),
+        (
+            "access-key-files = [\"access-key\"]",
+            "authcoded.toml:9: error: orders.access-key-files: names a key of callback.access-key-files",
+        ),
+        (
+            "access-key-files = [\"order-key\", \"order-key\"]",
+            "authcoded.toml:9: warning: orders.access-key-files: names the same key twice",
+        ),
+        (
+            "access-key-files = [\"gone\"]",
+            "authcoded.toml:9: error: orders.access-key-files: gone: no such file",
+        ),
+        (
+            "path = \"/koogallery/callback\"\naccess-key-files = [\"order-key\"]",
+            "authcoded.toml:9: error: orders.path: is /koogallery/callback, as callback.path is",
+        ),
+        (
+            "path = \"orders\"\naccess-key-files = [\"order-key\"]",
+            "authcoded.toml:9: error: orders.path: does not begin with a slash",
+        ),
+    ] {
+        let found = problems_after("[admin]", &format!("[orders]\n{section}\n[admin]"));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with(expected), "{found:?}");
+    }
 }
 
 #[test]

@@ -3,12 +3,14 @@
 use super::Guard;
 use crate::domain::time::{DAY_MS, HOUR_MS, Timestamp};
 use crate::lifecycle::STRANGE;
-use crate::store::{EventFilter, StoreError, UsageTrouble};
+use crate::store::{EventFilter, Overdue, StoreError, UsageTrouble};
 
 /// A contradiction is shown for this long.
 const CONTRADICTION_MS: i64 = DAY_MS;
 /// Contradictions shown at most.
 const CONTRADICTIONS: usize = 50;
+/// A purchase whose code is awaited for longer than this is told.
+const AWAITED_MS: i64 = 3 * DAY_MS;
 /// Something that no document told us of is shown for this long after it was first seen.
 const STRANGE_MS: i64 = 7 * DAY_MS;
 /// Usage that was given up is shown for this long.
@@ -88,12 +90,14 @@ impl Guard {
             limit: CONTRADICTIONS,
             ..Default::default()
         };
-        let (probe, orphans, usage, contradictions, strange) =
+        let (probe, orphans, orders, usage, contradictions, strange) =
             self.lifecycle.store.read(|snapshot| {
                 let probe = snapshot.probes(None, 1)?.into_iter().next();
+                let orders = snapshot.awaited_orders(now.plus_ms(-AWAITED_MS))?;
                 let usage = snapshot.usage_trouble(now.plus_ms(-USAGE_FAILED_MS))?;
+                let (orphans, strange) = (snapshot.orphan_count()?, snapshot.facts(STRANGE)?);
                 let events = snapshot.events(&filter)?;
-                Ok((probe, snapshot.orphan_count()?, usage, events, snapshot.facts(STRANGE)?))
+                Ok((probe, orphans, orders, usage, events, strange))
             })?;
         alarms.extend(strange.into_iter().filter_map(|(name, told)| of_strange(name, &told, now)));
         if let Some(probe) = probe.filter(|probe| probe.outcome == "failed") {
@@ -118,6 +122,7 @@ impl Guard {
                 what_to_do: "nothing while the marketplace is away; otherwise see `authcoded callback list`",
             });
         }
+        alarms.extend(orders.map(orders_awaited));
         alarms.extend(of_usage(&usage, now));
         for event in contradictions {
             alarms.push(Alarm {
@@ -174,6 +179,25 @@ impl Guard {
                 what_to_do: "repair time synchronisation: at 60 s every callback is refused",
             });
         }
+    }
+}
+
+fn orders_awaited(overdue: Overdue) -> Alarm {
+    let Overdue { count, oldest, since } = overdue;
+    let text = if count == 1 {
+        format!("order {oldest} was bought, but no code was registered for it")
+    } else {
+        let others = count - 1;
+        format!("order {oldest} and {others} more were bought, but no code was registered for them")
+    };
+    Alarm {
+        id: "orders-awaited".to_owned(),
+        kind: "orders_awaited",
+        since,
+        severity: Severity::Warning,
+        code: None,
+        text,
+        what_to_do: "see `authcoded order list --state awaited`; ask the buyer to receive the code and hand it over, then `authcoded license add CODE --order-id ORDER`",
     }
 }
 

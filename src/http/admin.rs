@@ -1,5 +1,7 @@
 //! What operators call: everything there is to see, and the few orders there are to give.
 
+mod orders;
+
 use super::access::{Token, check_host};
 use super::body::{Query, decode_segment, preferred_wait, read_json};
 use super::problem::{Answer, Problem, json_answer};
@@ -105,6 +107,7 @@ impl Admin {
                 let row = self.lifecycle.store.read(|snapshot| snapshot.callback(id))?;
                 shapes::callback(&row.ok_or_else(|| Problem::not_found("callback"))?)
             }
+            ["v1", "orders"] => self.orders(query).await?,
             ["v1", "events"] => self.events(query, None).await?,
             ["v1", "probes"] => self.probes(query).await?,
             ["v1", "usage"] => self.usage(query).await?,
@@ -161,6 +164,7 @@ impl Admin {
             ["v1", "licenses", code, "release"] => {
                 self.move_by_hand(code, request, Command::Release { order_id: None }).await
             }
+            ["v1", "orders", order_id, "query"] => self.query_order(order_id, request).await,
             ["v1", "probes"] => {
                 read_json::<NoBody>(request).await?;
                 let slot = format!("manual {}", self.now());
@@ -352,10 +356,11 @@ impl Admin {
 
     fn summary(&self) -> Result<serde_json::Value, Problem> {
         let now = self.now();
-        let (counts, waiting, probes) = self.lifecycle.store.read(|snapshot| {
+        let (counts, waiting, orders, probes) = self.lifecycle.store.read(|snapshot| {
             Ok((
                 snapshot.license_counts()?,
                 snapshot.waiting_for_buyer()?,
+                snapshot.awaited_orders(now.plus_ms(1))?,
                 snapshot.probes(None, 1)?,
             ))
         })?;
@@ -368,6 +373,7 @@ impl Admin {
             "now": now.to_string(),
             "licenses": licenses,
             "waiting_for_buyer": waiting,
+            "orders_awaited": orders.map_or(0, |orders| orders.count),
             "alarms": self.guard.alarms()?.len(),
             "last_heartbeat": probes.first().map(shapes::probe),
             "next_heartbeat": self.board.next_heartbeat(now).map(|at| at.to_string()),
@@ -522,11 +528,12 @@ fn wrong_method(segments: &[&str]) -> Problem {
         | ["v1", "licenses", _, "events"]
         | [
             "v1",
-            "callbacks" | "events" | "jobs" | "summary" | "alarms" | "drift" | "lease-keys"
-            | "usage",
+            "callbacks" | "orders" | "events" | "jobs" | "summary" | "alarms" | "drift"
+            | "lease-keys" | "usage",
         ]
         | ["v1", "drift", "plan"] => Problem::method_not_allowed("GET"),
         ["v1", "licenses", _, "activate" | "query" | "received" | "release"]
+        | ["v1", "orders", _, "query"]
         | ["v1", "drift", "apply"]
         | ["v1", "lease-keys", "rotate"]
         | ["v1", "jobs", _, "run"] => Problem::method_not_allowed("POST"),

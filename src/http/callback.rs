@@ -1,4 +1,5 @@
 //! `POST <path>`: what the marketplace calls. Limits, raw bytes, proof, decoding, decision, reply.
+//! Each type of interface has a path and keys of its own (protocol.md 4.1).
 //!
 //! Invariant: HTTP 200 with both fields for everything that HTTP itself can carry (protocol.md 5.3);
 //! no state changes before the signature holds, and no code's row is touched by test traffic.
@@ -8,9 +9,10 @@ use super::body::{self, BodyError};
 use super::problem::{Answer, text_answer};
 use crate::domain::outcome::ResultCode;
 use crate::domain::time::Timestamp;
-use crate::lifecycle::{Arrival, Lifecycle};
+use crate::lifecycle::{Arrival, Evidence, Lifecycle, Reply};
 use crate::protocol::callback::{self, Activity};
-use crate::protocol::callback_auth::{AccessKey, verify};
+use crate::protocol::callback_auth::{AccessKey, Verified, verify};
+use crate::protocol::{DecodeError, order_notice};
 use crate::store::{CallbackDraft, Verdict};
 use crate::telemetry::request_id;
 use hyper::body::Incoming;
@@ -27,10 +29,33 @@ const REFUSALS_PER_HOUR: u32 = 36_000;
 /// Refused calls recorded at once before that rate holds.
 const REFUSALS_BURST: u32 = 50;
 
-/// The one route of the public listener.
-pub struct CallbackRoute {
+/// A path, and the keys that sign for it.
+pub struct Door {
     path: String,
     keys: RwLock<Vec<AccessKey>>,
+}
+
+impl Door {
+    /// The door at `path`, for calls signed with one of `keys` (newest first).
+    #[must_use]
+    pub const fn new(path: String, keys: Vec<AccessKey>) -> Self {
+        Self { path, keys: RwLock::new(keys) }
+    }
+}
+
+/// What is told behind a door.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Interface {
+    /// License授权码交付接口: renewals, freezes, releases.
+    Licences,
+    /// 通用接口: orders.
+    Orders,
+}
+
+/// The routes of the public listener.
+pub struct CallbackRoute {
+    licences: Door,
+    orders: Option<Door>,
     /// Codes the debug console was saved with: their calls are test traffic, whatever `testFlag` says.
     probe_codes: HashSet<String>,
     lifecycle: Arc<Lifecycle>,
@@ -45,17 +70,25 @@ struct Refused<'a> {
     body: &'a [u8],
 }
 
+/// A decided call, as its log line tells of it.
+struct Decided {
+    reply: Reply,
+    activity: &'static str,
+    code: Option<String>,
+    order_id: Option<String>,
+}
+
 impl CallbackRoute {
-    /// The route at `path`, for calls signed with one of `keys` (newest first).
+    /// The routes through these doors; without one for orders, its path is not there.
     #[must_use]
     pub fn new(
-        path: String,
-        keys: Vec<AccessKey>,
+        licences: Door,
+        orders: Option<Door>,
         probe_codes: HashSet<String>,
         lifecycle: Arc<Lifecycle>,
     ) -> Self {
         let refusals = Allowance::new(REFUSALS_BURST, REFUSALS_PER_HOUR);
-        Self { path, keys: RwLock::new(keys), probe_codes, lifecycle, refusals }
+        Self { licences, orders, probe_codes, lifecycle, refusals }
     }
 
     /// Answers one request.
@@ -66,9 +99,9 @@ impl CallbackRoute {
     }
 
     async fn route(&self, request: Request<Incoming>) -> Answer {
-        if request.uri().path() != self.path {
+        let Some((interface, door)) = self.door(request.uri().path()) else {
             return bare(StatusCode::NOT_FOUND);
-        }
+        };
         if request.method() != Method::POST {
             let mut answer = bare(StatusCode::METHOD_NOT_ALLOWED);
             answer.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
@@ -94,65 +127,101 @@ impl CallbackRoute {
                 Refused { code: ResultCode::Malformed, why, signed_at: None, body: &body };
             self.refuse(&refused, received_at, began)
         } else {
-            self.decide(head.uri.query(), &body, received_at, began).await
+            let verified = {
+                let keys = door.keys.read().unwrap_or_else(PoisonError::into_inner);
+                verify(head.uri.query(), &body, &keys, received_at)
+            };
+            match verified {
+                Ok(verified) => self.decide(interface, &verified, received_at, began).await,
+                Err(error) => {
+                    let (code, why) = (error.result_code(), error.to_string());
+                    let refused = Refused { code, why, signed_at: None, body: &body };
+                    self.refuse(&refused, received_at, began)
+                }
+            }
         };
         let reply = String::from_utf8(callback::reply(code)).unwrap_or_default();
         text_answer(StatusCode::OK, reply, "application/json")
     }
 
+    fn door(&self, path: &str) -> Option<(Interface, &Door)> {
+        let doors = [
+            (Interface::Licences, Some(&self.licences)),
+            (Interface::Orders, self.orders.as_ref()),
+        ];
+        let mut doors = doors.into_iter().filter_map(|(interface, door)| Some((interface, door?)));
+        doors.find(|(_, door)| door.path == path)
+    }
+
     async fn decide(
         &self,
-        query: Option<&str>,
-        body: &[u8],
+        interface: Interface,
+        verified: &Verified<'_>,
         received_at: Timestamp,
         began: Instant,
     ) -> ResultCode {
-        let verified = {
-            let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-            verify(query, body, &keys, received_at)
+        let evidence = Evidence::new(verified, received_at, began);
+        let decided = match interface {
+            Interface::Licences => self.licence(verified, evidence).await,
+            Interface::Orders => self.order(verified, evidence).await,
         };
-        let verified = match verified {
-            Ok(verified) => verified,
+        let Decided { reply, activity, code, order_id } = match decided {
+            Ok(decided) => decided,
             Err(error) => {
-                let code = error.result_code();
-                let refused = Refused { code, why: error.to_string(), signed_at: None, body };
-                return self.refuse(&refused, received_at, began);
-            }
-        };
-        let callback = match callback::decode(&verified, self.lifecycle.zone) {
-            Ok(callback) => callback,
-            Err(error) => {
+                let (code, why) = (error.result_code(), error.to_string());
                 let signed_at = Some(verified.signed_at());
-                let code = error.result_code();
-                let refused = Refused { code, why: error.to_string(), signed_at, body };
+                let refused = Refused { code, why, signed_at, body: verified.body() };
                 return self.refuse(&refused, received_at, began);
             }
         };
-        let (activity, code) = (callback.activity, callback.code.clone());
+        let verdict = reply.verdict.map_or("not_stored", Verdict::as_str);
+        let took = began.elapsed();
+        self.lifecycle.metrics.callback(activity, verdict, reply.code.as_str(), took);
+        tracing::info!(
+            license.code = code,
+            order.id = order_id.filter(|id| !id.is_empty()),
+            request.id = request_id(),
+            activity,
+            verdict,
+            result_code = reply.code.as_str(),
+            skew_ms = verified.skew_ms(received_at),
+            duration_ms = took.as_secs_f64() * 1e3,
+            "callback"
+        );
+        reply.code
+    }
+
+    async fn licence(
+        &self,
+        verified: &Verified<'_>,
+        evidence: Evidence,
+    ) -> Result<Decided, DecodeError> {
+        let callback = callback::decode(verified, self.lifecycle.zone)?;
+        let (activity, code) = (callback.activity.as_str(), callback.code.as_str().to_owned());
         let order_id = callback.key.as_ref().map(|key| key.order_id.clone());
-        let test = callback.test || self.probe_codes.contains(code.as_str());
-        let skew_ms = verified.skew_ms(received_at);
-        let arrival = Arrival::new(callback, &verified, received_at, began);
+        let test = callback.test || self.probe_codes.contains(&code);
+        let arrival = Arrival::new(callback, evidence);
         let reply = if test {
             self.lifecycle.test_callback(&arrival)
         } else {
             self.lifecycle.callback(arrival).await
         };
-        let verdict = reply.verdict.map_or("not_stored", Verdict::as_str);
-        let took = began.elapsed();
-        self.lifecycle.metrics.callback(activity.as_str(), verdict, reply.code.as_str(), took);
-        tracing::info!(
-            license.code = code.as_str(),
-            order.id = order_id.filter(|id| !id.is_empty()),
-            request.id = request_id(),
-            activity = activity.as_str(),
-            verdict,
-            result_code = reply.code.as_str(),
-            skew_ms,
-            duration_ms = took.as_secs_f64() * 1e3,
-            "callback"
-        );
-        reply.code
+        Ok(Decided { reply, activity, code: Some(code), order_id })
+    }
+
+    async fn order(
+        &self,
+        verified: &Verified<'_>,
+        evidence: Evidence,
+    ) -> Result<Decided, DecodeError> {
+        let notice = order_notice::decode(verified)?;
+        let order_id = Some(notice.order_id.as_str().to_owned());
+        let reply = if notice.test {
+            self.lifecycle.test_order_notice(&evidence)
+        } else {
+            self.lifecycle.order_notice(notice, evidence).await
+        };
+        Ok(Decided { reply, activity: order_notice::ACTIVITY, code: None, order_id })
     }
 
     /// Answers and records a call that has no effect because something about it is wrong.
@@ -194,10 +263,12 @@ impl CallbackRoute {
 
 /// The activity that an unusable body names, if it is one of ours: for the record only.
 fn peek_activity(refused: &Refused<'_>) -> &'static str {
-    serde_json::from_slice::<serde_json::Value>(refused.body)
-        .ok()
-        .and_then(|body| body.get("activity")?.as_str().and_then(Activity::parse))
-        .map_or("", Activity::as_str)
+    let body: Option<serde_json::Value> = serde_json::from_slice(refused.body).ok();
+    match body.as_ref().and_then(|body| body.get("activity")?.as_str()) {
+        Some(order_notice::ACTIVITY) => order_notice::ACTIVITY,
+        Some(named) => Activity::parse(named).map_or("", Activity::as_str),
+        None => "",
+    }
 }
 
 /// HTTP itself is broken, or this is not our address: a status without a body.

@@ -18,7 +18,7 @@ mod tls;
 
 pub use access::Token;
 pub use admin::Admin;
-pub use callback::CallbackRoute;
+pub use callback::{CallbackRoute, Door};
 pub use problem::Answer;
 pub use server::{Limits, Listener, Serving, Tls, serve};
 pub use software::{NewCodes, Software};

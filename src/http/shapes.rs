@@ -1,13 +1,13 @@
 //! The JSON shapes of product.md §6: fields may be added, never renamed. All times are RFC 3339 UTC.
 
-use crate::domain::license::OrderId;
+use crate::domain::license::{OrderId, OrderLineId};
 use crate::domain::next_step::next_step;
 use crate::domain::time::{Timestamp, day_text};
 use crate::guard::Alarm;
 use crate::lifecycle::{CallReport, Drift, Entitlement, LeaseKeys};
 use crate::protocol::hex;
 use crate::schedule::JobStatus;
-use crate::store::{CallbackRow, EventRow, LicenseRow, ProbeRow, UsageDay};
+use crate::store::{CallbackRow, EventRow, LicenseRow, OrderRow, ProbeRow, UsageDay};
 use serde_json::{Value, json};
 
 fn time(at: Option<Timestamp>) -> Option<String> {
@@ -73,6 +73,25 @@ pub(super) fn callback(row: &CallbackRow) -> Value {
         "detail": row.detail,
         "duration_ms": row.duration_ms,
         "body": String::from_utf8_lossy(&row.body),
+    })
+}
+
+pub(super) fn order(row: &OrderRow) -> Value {
+    json!({
+        "order_id": row.order_id.as_str(),
+        "order_line_id": row.order_line_id.as_ref().map(OrderLineId::as_str),
+        "state": row.state.as_str(),
+        "code": row.code,
+        "notified_at": time(row.notified_at),
+        "queried_at": time(row.queried_at),
+        "next_query_at": time(row.query_due_at),
+        "refused": row.refused,
+        "last_error_code": row.last_error_code,
+        "kind": row.facts.kind,
+        "created_at": time(row.facts.created_at),
+        "product_id": row.facts.product_id,
+        "ends_at": time(row.facts.ends_at),
+        "lines": serde_json::from_str::<Value>(&row.facts.lines).unwrap_or_else(|_| json!([])),
     })
 }
 

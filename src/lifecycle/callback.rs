@@ -3,6 +3,7 @@
 //! Invariant: 000000 leaves only after the commit that holds the effect, its event, the owed calls and
 //! the answer itself. Keygate's mistake is the regression to fear: a key burned before the work.
 
+use super::evidence::{About, Evidence, Reply};
 use super::orphans::{adopt, apply_waiting};
 use super::perform::{Performed, Told, append, perform};
 use super::{Errand, Lifecycle};
@@ -15,8 +16,7 @@ use crate::domain::transition::{
 };
 use crate::marketplace::{CallResult, Effort};
 use crate::protocol::callback::Callback;
-use crate::protocol::callback_auth::Verified;
-use crate::store::{Call, CallbackDraft, LedgerEntry, Replay, StoreError, Tx, Verdict};
+use crate::store::{Call, LedgerEntry, StoreError, Tx, Verdict};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -27,20 +27,8 @@ const ASK_INSIDE: Duration = Duration::from_secs(5);
 /// A verified and decoded callback, with what its record needs.
 pub struct Arrival {
     callback: Callback,
-    received_at: Timestamp,
-    began: Instant,
-    replay: Replay,
+    evidence: Evidence,
     ledger: Option<LedgerEntry>,
-    body: Vec<u8>,
-}
-
-/// What we answer, and why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reply {
-    /// The code on the wire.
-    pub code: ResultCode,
-    /// What was decided; `None` when nothing could be stored.
-    pub verdict: Option<Verdict>,
 }
 
 /// What the marketplace said of an unknown code.
@@ -56,14 +44,9 @@ enum Step {
 }
 
 impl Arrival {
-    /// Takes the callback with the proof of its signature. `began` is when its last byte was read.
+    /// Takes the callback with the evidence of its signature.
     #[must_use]
-    pub fn new(
-        callback: Callback,
-        verified: &Verified<'_>,
-        received_at: Timestamp,
-        began: Instant,
-    ) -> Self {
+    pub fn new(callback: Callback, evidence: Evidence) -> Self {
         let expires_text = match &callback.command {
             Command::Renewal(refresh) | Command::Unrenewal(refresh) => Some(refresh.expiry.text),
             _ => None,
@@ -76,32 +59,14 @@ impl Arrival {
             expires_text,
             content: callback.content,
         });
-        Self {
-            callback,
-            received_at,
-            began,
-            replay: Replay {
-                signed_at: verified.signed_at(),
-                nonce: verified.nonce().to_owned(),
-                body_digest: verified.body_digest(),
-            },
-            ledger,
-            body: verified.body().to_vec(),
-        }
+        Self { callback, evidence, ledger }
     }
 
-    fn draft(&self, verdict: Verdict, result_code: ResultCode, detail: &str) -> CallbackDraft {
-        CallbackDraft {
-            received_at: self.received_at,
-            activity: self.callback.activity.as_str().to_owned(),
-            code: Some(self.callback.code.as_str().to_owned()),
+    fn about(&self) -> About<'_> {
+        About {
+            activity: self.callback.activity.as_str(),
+            code: Some(self.callback.code.as_str()),
             test: self.callback.test,
-            signed_at: Some(self.replay.signed_at),
-            verdict,
-            result_code,
-            detail: detail.to_owned(),
-            duration_ms: i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX),
-            body: self.body.clone(),
         }
     }
 
@@ -114,19 +79,21 @@ impl Arrival {
         code: ResultCode,
         detail: &str,
     ) -> Result<Step, StoreError> {
-        tx.insert_callback(&self.draft(verdict, code, detail))?;
-        if code.is_final() {
-            tx.remember_nonce(&self.replay, code)?;
-        }
-        Ok(Step::Answered(Reply { code, verdict: Some(verdict) }, told))
+        let reply = self.evidence.close(tx, self.about(), verdict, code, detail)?;
+        Ok(Step::Answered(reply, told))
     }
 }
 
 impl Lifecycle {
     /// Test traffic: recorded without waiting for the disk; no row of a code is read or written.
     pub fn test_callback(&self, arrival: &Arrival) -> Reply {
-        let code = ResultCode::Done;
-        let draft = arrival.draft(Verdict::Test, code, "test traffic: checked, without effect");
+        self.record_test(&arrival.evidence, arrival.about())
+    }
+
+    /// Records test traffic of any kind, and answers it.
+    pub(super) fn record_test(&self, evidence: &Evidence, about: About<'_>) -> Reply {
+        let (code, detail) = (ResultCode::Done, "test traffic: checked, without effect");
+        let draft = evidence.draft(about, Verdict::Test, code, detail);
         if !self.store.post(move |tx| tx.insert_callback(&draft).map(drop)) {
             tracing::warn!("a test callback was answered but not recorded: the queue is full");
         }
@@ -199,17 +166,8 @@ fn decide_in(
     now: Timestamp,
 ) -> Result<Step, StoreError> {
     let mut told = Told::default();
-    match tx.replayed(&arrival.replay)? {
-        Some((code, true)) => {
-            let detail = "the same nonce and body as before: the stored answer";
-            return arrival.close(tx, told, Verdict::Repeated, code, detail);
-        }
-        Some((_, false)) => {
-            let detail = "a nonce used before, with another body";
-            let code = ResultCode::NotAuthentic;
-            return arrival.close(tx, told, Verdict::Refused, code, detail);
-        }
-        None => {}
+    if let Some((verdict, code, detail)) = arrival.evidence.replayed(tx)? {
+        return arrival.close(tx, told, verdict, code, detail);
     }
     if let Some(entry) = &arrival.ledger
         && let Some((code, same)) = tx.ledger_answer(entry)?

@@ -42,6 +42,8 @@ pub enum Errand {
     Activate,
     /// Query.
     Query,
+    /// Query of an order.
+    Order,
     /// Report usage.
     Usage,
 }
@@ -165,7 +167,12 @@ impl Lifecycle {
             }
             let due = self.store.list(move |snapshot| snapshot.due_calls(now, PAGE)).await?;
             if due.is_empty() {
-                return Ok(made);
+                // Codes come first: they are looked for again after each handful of orders.
+                match self.settle_orders().await? {
+                    0 => return Ok(made),
+                    orders => made += orders,
+                }
+                continue;
             }
             made += due.len() as u64;
             self.make(due).await?;
@@ -390,6 +397,7 @@ impl Lifecycle {
         let api = match errand {
             Errand::Activate => "activate",
             Errand::Query => "query",
+            Errand::Order => "order",
             Errand::Usage => "usage",
         };
         let outcome = match &call.result {
@@ -429,7 +437,7 @@ impl Lifecycle {
     }
 }
 
-fn finished(
+pub(super) fn finished(
     joined: Result<Result<(), StoreError>, tokio::task::JoinError>,
 ) -> Result<(), StoreError> {
     joined.unwrap_or_else(|error| {

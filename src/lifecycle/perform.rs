@@ -11,7 +11,7 @@ use crate::telemetry::request_id;
 /// What a transaction did, to be told once it is committed.
 #[derive(Debug, Default)]
 pub(super) struct Told {
-    events: Vec<(Code, Source, EventDraft)>,
+    events: Vec<(Option<Code>, Source, EventDraft)>,
     owes: bool,
 }
 
@@ -84,7 +84,20 @@ pub(super) fn append(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     tx.append_event(now, Some(code), source, &event)?;
-    told.events.push((code.clone(), source, event));
+    told.events.push((Some(code.clone()), source, event));
+    Ok(())
+}
+
+/// The same for an event that concerns no code.
+pub(super) fn append_without_code(
+    tx: &mut Tx<'_>,
+    told: &mut Told,
+    source: Source,
+    event: EventDraft,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.append_event(now, None, source, &event)?;
+    told.events.push((None, source, event));
     Ok(())
 }
 
@@ -126,7 +139,7 @@ impl Lifecycle {
         for (code, source, event) in &told.events {
             self.metrics.transition(event.kind.as_str(), source.as_str());
             tracing::info!(
-                license.code = code.as_str(),
+                license.code = code.as_ref().map(Code::as_str),
                 request.id = request_id(),
                 event.kind = event.kind.as_str(),
                 source = source.as_str(),

@@ -3,8 +3,9 @@
 //! Invariant: every field that counts was a JSON string of the documented length, named once; a body
 //! that leaves a doubt is refused whole. Unknown fields are ignored, because the protocol may grow.
 
+use super::body::{Body, DecodeError, unknown, wrong};
 use super::callback_auth::Verified;
-use super::json::{Bad, Fields};
+use super::order_notice;
 use crate::domain::license::{Code, OrderId, OrderLineId};
 use crate::domain::outcome::ResultCode;
 use crate::domain::slots::Zone;
@@ -85,40 +86,6 @@ pub struct IdempotencyKey {
     pub order_line_id: String,
 }
 
-/// Why a verified body is no callback. The marketplace's fault, or the debug case's.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
-    /// Not one JSON object.
-    #[error("the caller's body is not a JSON object: {0}")]
-    Body(#[from] Bad),
-    /// A mandatory field is absent, null or empty.
-    #[error("the caller's body has no {0}")]
-    Missing(&'static str),
-    /// A field is a number, a list or the like.
-    #[error("the caller's {0} is not a string")]
-    NotText(&'static str),
-    /// A field is too long, or a word nobody told us of.
-    #[error("the caller's {field} is {problem}")]
-    Field {
-        /// Its name on the wire.
-        field: &'static str,
-        /// What is wrong with it.
-        problem: String,
-    },
-}
-
-impl DecodeError {
-    /// What is answered: always 000002.
-    #[must_use]
-    pub const fn result_code(&self) -> ResultCode {
-        match self {
-            Self::Body(_) | Self::Missing(_) | Self::NotText(_) | Self::Field { .. } => {
-                ResultCode::Malformed
-            }
-        }
-    }
-}
-
 /// Decodes a verified body; `zone` is the one that `expireTime` is read in.
 ///
 /// # Errors
@@ -136,7 +103,13 @@ pub fn decode_stored(
     signed_at: Timestamp,
     zone: Zone,
 ) -> Result<Callback, DecodeError> {
-    let fields = Body(Fields::parse(body)?);
+    let fields = Body::parse(body)?;
+    if fields.mandatory("activity")? == order_notice::ACTIVITY {
+        return Err(DecodeError::Elsewhere {
+            activity: order_notice::ACTIVITY,
+            path: "orders.path",
+        });
+    }
     let activity = fields.word("activity", Activity::parse)?;
     let code = fields.id("license", Code::parse)?;
     let test = fields.test_flag()?;
@@ -156,43 +129,7 @@ pub fn reply(code: ResultCode) -> Vec<u8> {
     format!(r#"{{"resultCode":"{}","resultMsg":"{}"}}"#, code.as_str(), code.message()).into_bytes()
 }
 
-/// The fields of a body, read as the protocol's tables say.
-struct Body(Fields);
-
 impl Body {
-    /// An optional text: absent, null and empty are the same.
-    fn optional(&self, field: &'static str) -> Result<Option<&str>, DecodeError> {
-        let text = self.0.text(field).map_err(|_| DecodeError::NotText(field))?;
-        Ok(text.filter(|text| !text.is_empty()))
-    }
-
-    fn mandatory(&self, field: &'static str) -> Result<&str, DecodeError> {
-        self.optional(field)?.ok_or(DecodeError::Missing(field))
-    }
-
-    /// A mandatory text out of a closed list.
-    fn word<T>(&self, field: &'static str, parse: fn(&str) -> Option<T>) -> Result<T, DecodeError> {
-        let text = self.mandatory(field)?;
-        parse(text).ok_or_else(|| unknown(field, text))
-    }
-
-    /// A mandatory id.
-    fn id<T, E: fmt::Display>(
-        &self,
-        field: &'static str,
-        parse: fn(&str) -> Result<T, E>,
-    ) -> Result<T, DecodeError> {
-        parse(self.mandatory(field)?).map_err(|bad| wrong(field, bad))
-    }
-
-    fn test_flag(&self) -> Result<bool, DecodeError> {
-        match self.0.text("testFlag").map_err(|_| DecodeError::NotText("testFlag"))? {
-            None | Some("0") => Ok(false),
-            Some("1") => Ok(true),
-            Some(other) => Err(unknown("testFlag", other)),
-        }
-    }
-
     fn refresh(
         &self,
         code: &Code,
@@ -236,15 +173,8 @@ impl Body {
     }
 
     fn release(&self, code: &Code) -> Result<(Command, Option<IdempotencyKey>), DecodeError> {
-        let order_id = self
-            .optional("orderId")?
-            .map(OrderId::parse)
-            .transpose()
-            .map_err(|bad| wrong("orderId", bad))?;
-        self.optional("orderLineId")?
-            .map(OrderLineId::parse)
-            .transpose()
-            .map_err(|bad| wrong("orderLineId", bad))?;
+        let order_id = self.optional_id("orderId", OrderId::parse)?;
+        self.optional_id("orderLineId", OrderLineId::parse)?;
         let key = IdempotencyKey {
             code: code.clone(),
             scene: "RELEASE",
@@ -261,15 +191,6 @@ fn refresh_scene(text: &str) -> Option<Scene> {
     let scenes: [Scene; 2] =
         [("RENEWAL", Command::Renewal), ("UNSUBSCRIBE_RENEWAL_PERIOD", Command::Unrenewal)];
     scenes.into_iter().find(|(name, _)| *name == text)
-}
-
-fn wrong(field: &'static str, problem: impl fmt::Display) -> DecodeError {
-    DecodeError::Field { field, problem: problem.to_string() }
-}
-
-fn unknown(field: &'static str, text: &str) -> DecodeError {
-    let shown: String = text.chars().take(40).collect();
-    wrong(field, format_args!("{shown:?}, a word this version does not know"))
 }
 
 /// Hashes what a command says; each part is led by its length, so that parts cannot flow together.

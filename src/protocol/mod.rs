@@ -5,11 +5,15 @@
 
 pub mod aksk;
 mod aksk_verify;
+mod body;
 pub mod callback;
 pub mod callback_auth;
 pub mod hex;
 mod json;
 pub mod lease;
 pub mod open_api;
+pub mod order_notice;
 mod parameters;
 mod sorted_form;
+
+pub use body::DecodeError;

@@ -145,11 +145,12 @@ impl Workers {
             }
             Job::Activation => {
                 let calls = self.lifecycle.settle_owed().await?;
+                let orders = self.lifecycle.mark_arrived_orders().await?;
                 let nonces = self.lifecycle.forget_nonces().await?;
                 if self.lifecycle.mark_hearing().await? {
                     self.board.again(Job::Reconcile, self.lifecycle.clock.now());
                 }
-                json!({ "calls": calls, "nonces_forgotten": nonces })
+                json!({ "calls": calls, "orders_arrived": orders, "nonces_forgotten": nonces })
             }
             Job::Reconcile => self.sweep(entry).await?,
             Job::Usage => {
@@ -192,7 +193,10 @@ impl Workers {
         let (clock, store) = (&self.lifecycle.clock, &self.lifecycle.store);
         let now = clock.now();
         let next = match entry.job {
-            Job::Activation => store.read(|snapshot| snapshot.next_call_due(now)),
+            Job::Activation => store.read(|snapshot| {
+                let (call, order) = (snapshot.next_call_due(now)?, snapshot.next_order_due(now)?);
+                Ok(call.into_iter().chain(order).min())
+            }),
             Job::Usage => store.read(|snapshot| snapshot.next_usage_due(now)),
             Job::Heartbeat | Job::Reconcile | Job::Upkeep => {
                 let Some(again) = entry.again_at() else {

@@ -58,6 +58,7 @@ async fn deliver(shared: Arc<Shared>, id: u64) {
         let Some((message, due)) = next else { return };
         shared.pace.until(due).await;
         let (url, faults) = shared.note(|state| draw(state, &message));
+        let url = url.filter(|_| shared.key(message.interface()).is_some());
         let Some(url) = url.filter(|_| !faults.contains(&Fault::Drop)) else {
             tracing::info!(license.code = message.license, "callback dropped");
             shared.change(|state| state.kept.calls.drop_call(id)).await;
@@ -86,7 +87,8 @@ async fn deliver(shared: Arc<Shared>, id: u64) {
 fn draw(state: &mut State, message: &Message) -> (Option<String>, Vec<Fault>) {
     let State { faults, kept, .. } = state;
     let about: Vec<&str> = message.license.as_deref().into_iter().collect();
-    (kept.callback_url.clone(), faults.draw(On::Callback, &about, &mut kept.dice))
+    let url = kept.url(message.interface()).map(str::to_owned);
+    (url, faults.draw(On::Callback, &about, &mut kept.dice))
 }
 
 /// One attempt; with a duplicate on order, the doubled one comes first, and the last one counts.
@@ -97,7 +99,7 @@ async fn attempt(
     message: &Message,
     faults: &[Fault],
 ) -> Vec<Attempt> {
-    let mut manner = Manner::default();
+    let mut manner = Manner { interface: message.interface(), ..Manner::default() };
     for fault in faults {
         match fault {
             Fault::Delay(ms) => tokio::time::sleep(Duration::from_millis(*ms)).await,

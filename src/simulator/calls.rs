@@ -1,10 +1,10 @@
 //! The calls that the marketplace owes the merchant: their attempts and their retries.
 //!
-//! Invariant: a call is tried once and then at most [`RETRIES`] times more, each at least
-//! [`RETRY_EVERY`] after the one before; then it waits in the list of failed calls for a restart
+//! Invariant: a call is tried once and then at most [`RETRIES`] times more (an order notification
+//! [`ORDER_RETRIES`] times), each at least [`RETRY_EVERY`] after the one before; then it waits in the list of failed calls for a restart
 //! (protocol.md 4.5). Nothing here sends, and nothing here reads the clock.
 
-use super::message::Message;
+use super::message::{Interface, Message};
 use super::millis;
 use crate::domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// How often a failed call is repeated before it is given up.
 pub(super) const RETRIES: u32 = 60;
+/// The same for an order notification: three hours (protocol.md 4.6).
+const ORDER_RETRIES: u32 = 90;
 /// The time between two attempts.
 pub(super) const RETRY_EVERY: Duration = Duration::from_mins(2);
 /// Calls that went through are kept up to this many; calls that failed are always kept.
@@ -114,7 +116,7 @@ impl Calls {
         call.round += 1;
         (call.state, call.next_at) = if attempt.error.is_none() {
             (CallState::Delivered, None)
-        } else if call.round > RETRIES {
+        } else if call.round > retries(&call.message) {
             (CallState::Failed, None)
         } else {
             (CallState::Pending, Some(attempt.at + spacing))
@@ -180,10 +182,17 @@ impl Calls {
     }
 }
 
+fn retries(message: &Message) -> u32 {
+    match message.interface() {
+        Interface::Licences => RETRIES,
+        Interface::Orders => ORDER_RETRIES,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulator::message::TestFlag;
+    use crate::simulator::message::{OrderRef, TestFlag};
 
     const START: Timestamp = Timestamp::from_ms(1_795_249_800_000);
 
@@ -215,6 +224,19 @@ mod tests {
             (call.state, call.next_at, call.attempts.len()),
             (CallState::Delivered, None, 62)
         );
+    }
+
+    #[test]
+    fn an_order_notification_is_tried_for_three_hours() {
+        let mut calls = Calls::default();
+        let order = OrderRef::first_line("CS1".to_owned());
+        let id = calls.add(Message::order_notify(&order, TestFlag::Real), START);
+        let mut last = START;
+        while let Some(at) = calls.get(id).expect("it is there").next_at {
+            last = at;
+            calls.tried(id, failed_at(at), RETRY_EVERY);
+        }
+        assert_eq!(last.ms_since(START), 3 * 60 * 60 * 1_000);
     }
 
     #[test]

@@ -11,9 +11,10 @@ use super::desk;
 use super::dial_test::dial;
 use super::faults::{BadRule, RuleText};
 use super::gateway::LOCK;
+use super::message::Interface;
 use super::server::Arrived;
 use super::signing::{Key, Manner, sign};
-use super::state::Shared;
+use super::state::{Shared, State};
 use super::{page, view};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -55,6 +56,9 @@ pub(super) enum Denied {
     /// Nobody to call.
     #[error("no callback URL is set; PUT /console/callback-url {{\"url\":\"…\"}} first")]
     NoUrl,
+    /// Nothing to sign order notifications with.
+    #[error("order notifications need a key of their own: start with one (--order-key-file)")]
+    NoOrderKey,
 }
 
 impl Denied {
@@ -74,7 +78,8 @@ impl Denied {
                 | Refused::AlreadySo(..),
             )
             | Self::NoOldKey
-            | Self::NoUrl => 409,
+            | Self::NoUrl
+            | Self::NoOrderKey => 409,
         }
     }
 }
@@ -132,7 +137,8 @@ async fn route(shared: &Shared, request: &Arrived) -> Result<Answer, Denied> {
             shared.note(|state| state.faults.clear());
             ok(json!({"rules": []}))
         }
-        ("PUT", ["callback-url"]) => ok(set_callback_url(shared, request).await?),
+        ("PUT", ["callback-url"]) => ok(set_url(shared, request, Interface::Licences).await?),
+        ("PUT", ["order-url"]) => ok(set_url(shared, request, Interface::Orders).await?),
         ("PUT", ["lock"]) => ok(set_lock(shared, true)),
         ("DELETE", ["lock"]) => ok(set_lock(shared, false)),
         (
@@ -140,7 +146,7 @@ async fn route(shared: &Shared, request: &Arrived) -> Result<Answer, Denied> {
             []
             | [
                 "codes" | "calls" | "failed" | "requests" | "usage" | "dial-tests" | "dial-test"
-                | "send" | "faults" | "callback-url" | "lock",
+                | "send" | "faults" | "callback-url" | "order-url" | "lock",
             ]
             | ["codes", _]
             | ["codes", _, _]
@@ -280,7 +286,11 @@ fn add_faults(shared: &Shared, request: &Arrived) -> Result<Value, Denied> {
     Ok(json!({"rules": shared.look(|state| state.faults.to_json())}))
 }
 
-async fn set_callback_url(shared: &Shared, request: &Arrived) -> Result<Value, Denied> {
+async fn set_url(
+    shared: &Shared,
+    request: &Arrived,
+    interface: Interface,
+) -> Result<Value, Denied> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Address {
@@ -290,8 +300,15 @@ async fn set_callback_url(shared: &Shared, request: &Arrived) -> Result<Value, D
     if url.as_deref().is_some_and(|url| !super::is_callback_url(url)) {
         return Err(Denied::Value("`url` is an http or https address without a fragment, or null"));
     }
+    if url.is_some() && shared.key(interface).is_none() {
+        return Err(Denied::NoOrderKey);
+    }
     let told = url.clone();
-    shared.change(|state| state.kept.callback_url = url).await;
+    let set = |state: &mut State| match interface {
+        Interface::Licences => state.kept.callback_url = url,
+        Interface::Orders => state.kept.order_url = url,
+    };
+    shared.change(set).await;
     Ok(json!({"url": told}))
 }
 

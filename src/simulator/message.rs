@@ -7,6 +7,17 @@ use crate::domain::time::DateText;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// A type of interface: each has an address and a key of its own (protocol.md 4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Interface {
+    /// License授权码交付接口.
+    Licences,
+    /// 通用接口: order notifications.
+    Orders,
+}
+
+const ORDER_NOTIFY: &str = "orderNotify";
+
 /// One thing to tell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Message {
@@ -110,7 +121,12 @@ impl Message {
             ("orderId", order.order_id.as_str()),
             ("orderLineId", order.order_line_id.as_str()),
         ]);
-        Self::new("orderNotify", None, fields, test)
+        Self::new(ORDER_NOTIFY, None, fields, test)
+    }
+
+    /// Where it goes.
+    pub(super) fn interface(&self) -> Interface {
+        if self.activity == ORDER_NOTIFY { Interface::Orders } else { Interface::Licences }
     }
 
     fn new<'a>(

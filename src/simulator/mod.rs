@@ -47,7 +47,7 @@ use crate::protocol::aksk::Credentials;
 use crate::protocol::callback_auth::AccessKey;
 use data_file::Keeper;
 use pace::Pace;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use state::{Kept, Parts, Shared, State};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -65,8 +65,12 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where the merchant is called. None: what the data file says, else nowhere.
     pub callback_url: Option<String>,
+    /// Where the merchant is told of orders. None: what the data file says, else nowhere.
+    pub order_url: Option<String>,
     /// Signs the callbacks (Key值).
     pub access_key: SecretString,
+    /// Signs order notifications: another key, because one serves one type of interface only.
+    pub order_key: Option<SecretString>,
     /// The key before the present one; what is ordered to be signed with it, is.
     pub old_access_key: Option<SecretString>,
     /// The merchant's access key id for the open API.
@@ -98,7 +102,9 @@ impl Settings {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             callback_url: None,
+            order_url: None,
             access_key,
+            order_key: None,
             old_access_key: None,
             ak,
             sk,
@@ -126,8 +132,13 @@ pub enum StartError {
     #[error("cannot listen on {0}: is something else there? Choose another port")]
     Listen(SocketAddr, #[source] std::io::Error),
     /// The callback URL is none.
-    #[error("the callback URL must be an http or https address without a fragment")]
+    #[error(
+        "the URLs of callbacks and of order notifications must be an http or https address without a fragment"
+    )]
     CallbackUrl,
+    /// Order notifications have nothing of their own to be signed with.
+    #[error("order notifications need a key of their own, another than that of callbacks")]
+    OrderKey,
     /// The certificates cannot be read.
     #[error("cannot read certificates from {0}: a PEM file is expected")]
     ExtraCa(PathBuf, #[source] Box<dyn std::error::Error + Send + Sync>),
@@ -162,8 +173,15 @@ impl Simulator {
         if !settings.listen.ip().is_loopback() {
             return Err(StartError::NotLoopback(settings.listen));
         }
-        if settings.callback_url.as_deref().is_some_and(|url| !is_callback_url(url)) {
+        let urls = [&settings.callback_url, &settings.order_url];
+        if urls.into_iter().flatten().any(|url| !is_callback_url(url)) {
             return Err(StartError::CallbackUrl);
+        }
+        let order_key = settings.order_key.as_ref().map(SecretString::expose_secret);
+        if order_key.is_none_or(|key| key == settings.access_key.expose_secret())
+            && (order_key.is_some() || settings.order_url.is_some())
+        {
+            return Err(StartError::OrderKey);
         }
         let client = client(settings.extra_ca_file)?;
         let tls =
@@ -175,6 +193,7 @@ impl Simulator {
             None => Kept::new(settings.seed),
         };
         kept.callback_url = settings.callback_url.or(kept.callback_url);
+        kept.order_url = settings.order_url.or(kept.order_url);
         kept.calls.hurry(pace.now(), pace.span(calls::RETRY_EVERY));
         let listen_failed = |error| StartError::Listen(settings.listen, error);
         let listener = TcpListener::bind(settings.listen).await.map_err(listen_failed)?;
@@ -184,6 +203,7 @@ impl Simulator {
         let parts = Parts {
             pace,
             access_key: AccessKey::new(settings.access_key),
+            order_key: settings.order_key.map(AccessKey::new),
             old_key: settings.old_access_key.map(AccessKey::new),
             wrong_key: AccessKey::new("not-the-key-that-was-bound".into()),
             credentials: Credentials::new(settings.ak, settings.sk),

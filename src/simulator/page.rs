@@ -25,6 +25,7 @@ GET    /console/faults
 POST   /console/faults                        {"rules":[{"on":"activate|query|usage|order|callback|connection" "code"? "times"? "probability"? "fault"}]}
 DELETE /console/faults
 PUT    /console/callback-url                  {"url"}
+PUT    /console/order-url                     {"url"}  (where order notifications go)
 PUT    /console/lock                          (locks the access key for five minutes)
 DELETE /console/lock"#;
 
@@ -37,6 +38,7 @@ pub(super) fn overview(shared: &Shared) -> String {
         let facts = [
             ("time", now.to_string()),
             ("callback URL", state.kept.callback_url.clone().unwrap_or_else(|| "none".to_owned())),
+            ("order URL", state.kept.order_url.clone().unwrap_or_else(|| "none".to_owned())),
             ("codes", state.kept.market.size().to_string()),
             ("calls to deliver", state.kept.calls.pending().len().to_string()),
             ("access key locked until", locked.map_or("not locked".to_owned(), |t| t.to_string())),

@@ -2,6 +2,7 @@
 //!
 //! Invariant: what is signed is what is sent, byte by byte.
 
+use super::message::Interface;
 use super::state::Shared;
 use crate::domain::time::Timestamp;
 use crate::protocol::callback_auth::signed_query;
@@ -20,6 +21,8 @@ pub(super) enum Key {
 /// How a call is signed and dressed, when not as it should be.
 #[derive(Debug, Clone)]
 pub(super) struct Manner {
+    /// Whose present key signs, unless another is wanted.
+    pub interface: Interface,
     /// One digit of the signature is wrong.
     pub bad_signature: bool,
     /// The key.
@@ -34,8 +37,14 @@ pub(super) struct Manner {
 
 impl Default for Manner {
     fn default() -> Self {
-        let content_type = "application/json";
-        Self { bad_signature: false, key: Key::Present, skew_s: 0, nonce: None, content_type }
+        Self {
+            interface: Interface::Licences,
+            bad_signature: false,
+            key: Key::Present,
+            skew_s: 0,
+            nonce: None,
+            content_type: "application/json",
+        }
     }
 }
 
@@ -59,7 +68,8 @@ pub(super) fn sign(shared: &Shared, url: &str, body: &str, manner: &Manner) -> S
     let nonce = manner.nonce.clone();
     let nonce = nonce.unwrap_or_else(|| shared.note(|state| state.kept.nonces.nonce()));
     let key = match manner.key {
-        Key::Present => &shared.access_key,
+        // Nothing is sent to an interface without a key; if it were, it must not look right.
+        Key::Present => shared.key(manner.interface).unwrap_or(&shared.wrong_key),
         Key::Old => shared.old_key.as_ref().unwrap_or(&shared.wrong_key),
         Key::Wrong => &shared.wrong_key,
     };

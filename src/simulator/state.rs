@@ -9,7 +9,7 @@ use super::dial_test::DialBook;
 use super::faults::Faults;
 use super::gateway::Guard;
 use super::market::Market;
-use super::message::Message;
+use super::message::{Interface, Message};
 use super::pace::Pace;
 use super::random::Random;
 use super::tls::Acceptors;
@@ -41,6 +41,9 @@ pub(super) struct Kept {
     pub dial_tests: DialBook,
     /// Where the merchant is called.
     pub callback_url: Option<String>,
+    /// Where the merchant is told of orders.
+    #[serde(default)]
+    pub order_url: Option<String>,
     /// Names codes and orders.
     pub ids: Random,
     /// Makes nonces.
@@ -52,6 +55,14 @@ pub(super) struct Kept {
 }
 
 impl Kept {
+    /// Where the merchant is told what goes to this interface.
+    pub(super) fn url(&self, interface: Interface) -> Option<&str> {
+        match interface {
+            Interface::Licences => self.callback_url.as_deref(),
+            Interface::Orders => self.order_url.as_deref(),
+        }
+    }
+
     /// An empty marketplace.
     pub(super) fn new(seed: u64) -> Self {
         Self {
@@ -60,6 +71,7 @@ impl Kept {
             usage: Totals::default(),
             dial_tests: DialBook::default(),
             callback_url: None,
+            order_url: None,
             ids: Random::new(seed, 1),
             nonces: Random::new(seed, 2),
             dice: Random::new(seed, 3),
@@ -135,6 +147,8 @@ pub(super) struct Shared {
     pub pace: Pace,
     /// Signs the calls.
     pub access_key: AccessKey,
+    /// Signs order notifications; without it none is sent.
+    pub order_key: Option<AccessKey>,
     /// The key before the present one, if there was one.
     pub old_key: Option<AccessKey>,
     /// Signs calls that a fault rule wants signed wrong.
@@ -163,6 +177,8 @@ pub(super) struct Parts {
     pub pace: Pace,
     /// The key of the calls.
     pub access_key: AccessKey,
+    /// See [`Shared::order_key`].
+    pub order_key: Option<AccessKey>,
     /// See [`Shared::old_key`].
     pub old_key: Option<AccessKey>,
     /// Another key.
@@ -189,6 +205,7 @@ impl Shared {
         Self {
             pace: parts.pace,
             access_key: parts.access_key,
+            order_key: parts.order_key,
             old_key: parts.old_key,
             wrong_key: parts.wrong_key,
             credentials: parts.credentials,
@@ -200,6 +217,14 @@ impl Shared {
             state: Mutex::new(state),
             due: parts.due,
             keeper: parts.keeper,
+        }
+    }
+
+    /// The key that signs what goes to this interface, if there is one.
+    pub(super) fn key(&self, interface: Interface) -> Option<&AccessKey> {
+        match interface {
+            Interface::Licences => Some(&self.access_key),
+            Interface::Orders => self.order_key.as_ref(),
         }
     }
 

@@ -8,6 +8,7 @@ mod events;
 mod facts;
 mod jobs;
 mod licenses;
+mod orders;
 mod outbox;
 mod reader;
 mod schema;
@@ -20,6 +21,7 @@ pub use callbacks::{
 pub use events::{ChainReport, EventFilter, EventRow};
 pub use jobs::{JobRun, ProbeDraft, ProbeRow};
 pub use licenses::{LicenseFilter, LicenseRow};
+pub use orders::{OrderFacts, OrderFilter, OrderRow, Overdue};
 pub use outbox::{Call, Owed};
 pub use reader::Snapshot;
 pub use usage::{

@@ -15,6 +15,7 @@ mod lives;
 mod logs;
 mod market;
 mod marketplace_codes;
+mod orders;
 mod process;
 mod raw_http;
 mod repeats;
@@ -46,6 +47,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 pub(crate) const ACCESS_KEY: &str = "0f8fad5b-d9cb-469f-a165-70867728950e";
+/// Of order notifications, where a test wants them.
+pub(crate) const ORDER_KEY: &str = "5b1d0c2e-77aa-4b0c-9d53-2f1e6a8c4d90";
 pub(crate) const ADMIN_TOKEN: &str = "admin-token-of-the-tests-0001";
 pub(crate) const SOFTWARE_TOKEN: &str = "software-token-of-the-tests-0002";
 pub(crate) const PATH: &str = "/koogallery/callback";
@@ -189,6 +192,7 @@ impl Daemon {
         let named: Vec<_> = (0..keys.len()).map(|n| format!("access-key-{n}")).collect();
         let keys = named.iter().map(String::as_str).zip(keys.iter().copied());
         for (name, text) in keys.chain([
+            ("order-key", ORDER_KEY),
             ("ak", AK),
             ("sk", SK),
             ("admin-token", ADMIN_TOKEN),
@@ -362,7 +366,7 @@ impl Daemon {
     /// No secret, no signature, no query string, and no panic in any line of any run.
     fn check_log(&self) {
         use crate::peer::{AK, SK};
-        let secrets = [ACCESS_KEY, SK, AK, ADMIN_TOKEN, SOFTWARE_TOKEN];
+        let secrets = [ACCESS_KEY, ORDER_KEY, SK, AK, ADMIN_TOKEN, SOFTWARE_TOKEN];
         let wire = ["signature=", "nonce=", "timestamp=", "Bearer ", "SDK-HMAC-SHA256 Access"];
         let forbidden = secrets.iter().chain(&self.setup.access_keys).chain(&wire);
         let forbidden = forbidden.chain(&["a bug of authcoded"]);

@@ -8,6 +8,7 @@ mod document;
 mod routes;
 
 use authcoded::domain::entitlement::Reason;
+use authcoded::domain::order::OrderState;
 use authcoded::domain::state::State;
 use authcoded::domain::transition::{EventKind, Source};
 use authcoded::schedule::Job;
@@ -133,6 +134,7 @@ fn the_words_are_those_of_the_program() {
     assert_eq!(schema("State"), words(State::ALL.map(State::as_str)));
     assert_eq!(schema("EventKind"), words(EventKind::ALL.map(EventKind::as_str)));
     assert_eq!(schema("EventSource"), words(Source::ALL.map(Source::as_str)));
+    assert_eq!(schema("OrderState"), words(OrderState::ALL.map(OrderState::as_str)));
     assert_eq!(schema("JobName"), words(Job::ALL.map(Job::as_str)));
     assert_eq!(schema("UsageState"), words(UsageState::ALL.map(UsageState::as_str)));
     assert_eq!(schema("Entitlement/properties/reason"), words(Reason::ALL.map(Reason::as_str)));
@@ -152,7 +154,12 @@ async fn methods_parameters_fields_and_tokens_are_those_of_the_daemon() {
     for operation in document.operations() {
         for &listener in &operation.listeners {
             let place = format!("{listener:?} {}", operation.name());
-            let target = operation.target(&[("code", code), ("id", "1"), ("name", "upkeep")]);
+            let target = operation.target(&[
+                ("code", code),
+                ("id", "1"),
+                ("name", "upkeep"),
+                ("order_id", "CS-ANY"),
+            ]);
             methods(&daemon, &document, listener, &operation.path, &target).await;
             token(&daemon, listener, &operation, &target).await;
             if operation.method == Method::GET {
@@ -242,6 +249,7 @@ async fn answers_have_the_described_status_type_and_fields() {
     let daemon = Daemon::start().await;
     let mut asker = Asker::new(&daemon, &document);
     lives_of_codes(&mut asker).await;
+    orders(&mut asker).await;
     records(&mut asker).await;
     refusals(&mut asker).await;
     for listener in [Listener::Admin, Listener::Software] {
@@ -310,6 +318,29 @@ async fn lives_of_codes(asker: &mut Asker<'_>) {
     assert_eq!(history["items"][0]["detail"], "reason given: a refund");
 }
 
+/// Orders that we are told of, and one that nobody has.
+async fn orders(asker: &mut Asker<'_>) {
+    use Listener::Admin;
+    for _ in 0..2 {
+        asker.daemon.bought(json!({"order_notify": true})).await;
+    }
+    let queried = |list: &Value| {
+        let items = list["items"].as_array().expect("a list");
+        items.len() == 2 && items.iter().all(|order| order["queried_at"].is_string())
+    };
+    let list = asker.until(Admin, "GET /v1/orders?state=awaited", queried).await;
+    assert_eq!(list["items"][0]["lines"].as_array().map(Vec::len), Some(1), "{list}");
+    for (order, outcome, is_known) in [
+        (list["items"][1]["order_id"].as_str().expect("an order"), "done", true),
+        ("MOCKMONTYRENEW", "done", true),
+        ("CS-NOBODY-PLACED", "refused", false),
+    ] {
+        let report = asker.ok(Admin, &format!("POST /v1/orders/{order}/query"), json!({})).await;
+        assert_eq!(report["outcome"], outcome, "{report}");
+        assert_eq!(report["order"].is_object(), is_known, "{report}");
+    }
+}
+
 /// What differs from the marketplace, and its repair; contradictions are alarms.
 async fn drift(asker: &mut Asker<'_>, known: &str) {
     use Listener::Admin;
@@ -356,7 +387,7 @@ async fn records(asker: &mut Asker<'_>) {
     assert_eq!(rotated["retired"][0]["kid"], before["kid"]);
     let set = asker.ok(Listener::Software, "GET /.well-known/jwks.json", none()).await;
     assert_eq!(set["keys"].as_array().map(Vec::len), Some(2), "{set}");
-    for path in ["/v1/licenses", "/v1/events", "/v1/probes", "/v1/usage"] {
+    for path in ["/v1/licenses", "/v1/orders", "/v1/events", "/v1/probes", "/v1/usage"] {
         let first = asker.ok(Admin, &format!("GET {path}?limit=1"), none()).await;
         let cursor = first["next"].as_str().expect("there is more");
         let line = format!("GET {path}?limit=1&cursor={}", cursor.replace(' ', "+"));
@@ -414,6 +445,7 @@ async fn refusals(asker: &mut Asker<'_>) {
         ("POST /v1/jobs/nothing/run", "not-found"),
         ("GET /v1/licenses?limit=1001", "bad-request"),
         ("GET /v1/licenses?state=gone", "bad-request"),
+        ("GET /v1/orders?state=gone", "bad-request"),
         ("GET /v1/events?since=yesterday", "bad-request"),
         ("GET /v1/probes?cursor=x", "bad-request"),
     ] {
@@ -422,6 +454,7 @@ async fn refusals(asker: &mut Asker<'_>) {
     let long = "x".repeat(65);
     asker.refused(Admin, &format!("GET /v1/licenses/{long}"), none(), "bad-request").await;
     asker.refused(Software, &format!("GET /v1/entitlements/{long}"), none(), "bad-request").await;
+    asker.refused(Admin, &format!("POST /v1/orders/{long}/query"), none(), "bad-request").await;
     let unknown = json!({"code": "PL-NEVER-SEEN", "active_num": 1});
     asker.refused(Software, "POST /v1/usage", unknown, "unknown-code").await;
     for (listener, path) in

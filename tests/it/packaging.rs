@@ -15,7 +15,7 @@ fn problems(text: &str) -> Vec<String> {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("authcoded.toml");
     fs::write(&file, text).expect("write");
-    for name in ["access-key", "ak", "sk", "admin-token", "software-token"] {
+    for name in ["access-key", "order-key", "ak", "sk", "admin-token", "software-token"] {
         let path = folder.path().join(name);
         fs::write(&path, format!("the-secret-of-{name}\n")).expect("write");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("chmod");
@@ -50,7 +50,7 @@ fn so_is_every_key_that_is_commented_out() {
     // Only the files that the examples name do not exist here.
     let other: Vec<_> = found.iter().filter(|problem| !problem.contains("/etc/")).collect();
     assert!(other.is_empty(), "{found:#?}");
-    assert_eq!(toml_keys(&enabled), 35, "some key of the configuration is not shown");
+    assert_eq!(toml_keys(&enabled), 37, "some key of the configuration is not shown");
 }
 
 fn toml_keys(text: &str) -> usize {

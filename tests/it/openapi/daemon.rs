@@ -13,6 +13,7 @@ use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
 const ACCESS_KEY: &str = "0f8fad5b-d9cb-469f-a165-70867728950e";
+const ORDER_KEY: &str = "5b1d0c2e-77aa-4b0c-9d53-2f1e6a8c4d90";
 const AK: &str = "AKEXAMPLE0000000TEST";
 const SK: &str = "skExampleSecretForTestVectorsOnly0000000";
 const ADMIN_TOKEN: &str = "the-token-of-the-operators-0123456789";
@@ -46,7 +47,10 @@ pub(super) struct Answered {
 
 impl Daemon {
     pub(super) async fn start() -> Self {
-        let settings = Settings::new(ACCESS_KEY.into(), AK.to_owned(), SK.into());
+        let settings = Settings {
+            order_key: Some(ORDER_KEY.into()),
+            ..Settings::new(ACCESS_KEY.into(), AK.to_owned(), SK.into())
+        };
         let simulator = Simulator::start(settings, Clock::system()).await.expect("it starts");
         let folder = configuration(&simulator);
         let mut child = Command::new(env!("CARGO_BIN_EXE_authcoded"))
@@ -69,8 +73,10 @@ impl Daemon {
             .build()
             .expect("a client");
         let daemon = Self { child, simulator, client, admin, software, _folder: folder };
-        let url = json!({"url": format!("http://{callback}/koogallery/callback")});
-        daemon.console(Method::PUT, "callback-url", &url).await;
+        for (name, path) in [("callback-url", "callback"), ("order-url", "orders")] {
+            let url = json!({"url": format!("http://{callback}/koogallery/{path}")});
+            daemon.console(Method::PUT, name, &url).await;
+        }
         daemon
     }
 
@@ -188,6 +194,7 @@ fn configuration(simulator: &Simulator) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     for (name, text) in [
         ("access-key", ACCESS_KEY),
+        ("order-key", ORDER_KEY),
         ("ak", AK),
         ("sk", SK),
         ("admin-token", ADMIN_TOKEN),
@@ -200,6 +207,8 @@ fn configuration(simulator: &Simulator) -> TempDir {
 [callback]
 listen = "127.0.0.1:0"
 access-key-files = ["access-key"]
+[orders]
+access-key-files = ["order-key"]
 [marketplace]
 endpoints = ["http://{}"]
 ak-file = "ak"

@@ -1,7 +1,7 @@
 //! What the merchant is told: signatures, retries, restarts, dial tests, the console's own rules.
 
 use super::merchant::{FINE, Merchant};
-use super::{Market, answered, settings};
+use super::{ACCESS_KEY, Market, answered, settings};
 use authcoded::clock::Clock;
 use authcoded::protocol::callback_auth::AuthError;
 use authcoded::protocol::open_api::ACTIVATE_V1;
@@ -291,6 +291,13 @@ async fn it_refuses_to_start_where_it_should_not() {
     let market = Market::start(settings()).await;
     let taken = Settings { listen: market.simulator.address(), ..settings() };
     assert!(matches!(start(taken).await, StartError::Listen(..)));
+    for order_key in [None, Some(ACCESS_KEY.into())] {
+        let order_url = Some("http://127.0.0.1:1/orders".to_owned());
+        let one_key = Settings { order_url, order_key, ..settings() };
+        assert!(matches!(start(one_key).await, StartError::OrderKey));
+    }
+    let keyless = market.console(Method::PUT, "order-url", &json!({"url": "http://a/"})).await;
+    assert_eq!(keyless.status, 409, "{}", keyless.body);
     let no_file = Settings { extra_ca_file: Some("/nonexistent/ca.pem".into()), ..settings() };
     assert!(matches!(start(no_file).await, StartError::ExtraCa(..)));
 }
@@ -300,10 +307,21 @@ async fn time_alone_freezes_and_releases_and_a_purchase_can_be_announced() {
     let mut merchant = Merchant::start([]).await;
     // An hour becomes a tenth of a second.
     let hour = std::time::Duration::from_hours(1);
-    let timed = Settings { grace: hour, retention: hour, ..toward(&merchant, 36_000) };
+    let timed = Settings {
+        grace: hour,
+        retention: hour,
+        order_key: Some("the-key-of-order-notifications".into()),
+        ..toward(&merchant, 36_000)
+    };
     let market = Market::start(timed).await;
+    market.act("codes", json!({"order_notify": true})).await;
+    let seen = market.until("calls", |calls| calls["items"][0]["state"] == "dropped").await;
+    assert_eq!(seen["items"][0]["activity"], "orderNotify", "it goes to no other address");
+    let mut office = Merchant::start([]).await;
+    market.console(Method::PUT, "order-url", &json!({"url": office.url})).await;
     let code = market.act("codes", json!({"received": true, "order_notify": true})).await;
-    let notice = merchant.next().await;
+    let notice = office.next().await;
+    assert_eq!(notice.authentic, Err(AuthError::BadSignature), "it has a key of its own");
     assert_eq!(notice.body["activity"], "orderNotify");
     assert_eq!(
         (&notice.body["orderId"], &notice.body["license"]),
