@@ -123,6 +123,13 @@ pub struct Marketplace {
     /// The pace of our calls.
     #[serde(default = "defaults::requests_per_second")]
     pub requests_per_second: u32,
+    /// How many codes are activated in one call (v2, protocol.md 2.3); 1 is one call each (v1).
+    #[serde(default = "defaults::one")]
+    pub activation_batch: usize,
+    /// How many codes one query asks about (v2, protocol.md 2.5: its fields are not published); 1 is one
+    /// call each (v1).
+    #[serde(default = "defaults::one")]
+    pub query_batch: usize,
 }
 
 /// The operators' listener.

@@ -11,7 +11,7 @@ use crate::http::{
 };
 use crate::http::{acceptor, serve};
 use crate::lifecycle::{ClientKey, Keys, Leases, Lifecycle, Retention, STOPPED_UNTIL};
-use crate::marketplace::{Client, Settings};
+use crate::marketplace::{BatchSizes, Client, Settings};
 use crate::protocol::aksk::Credentials;
 use crate::protocol::callback_auth::AccessKey;
 use crate::schedule::{Board, Ticks, Workers};
@@ -189,6 +189,10 @@ fn connect(
         extra_ca_pem,
         zone: config.marketplace.expire_time_zone,
         requests_per_second: config.marketplace.requests_per_second,
+        batches: BatchSizes {
+            activation: config.marketplace.activation_batch,
+            query: config.marketplace.query_batch,
+        },
     };
     Ok(Client::new(settings, clock.clone())?)
 }

@@ -85,7 +85,7 @@ async fn plan(api: &mut Api, args: &Args) -> anyhow::Result<ExitCode> {
         print::line(&format!(
             "{} codes, {} due: {} calls, about {} s at the configured pace",
             number("codes"),
-            number("calls"),
+            number("due"),
             number("calls"),
             number("seconds")
         ))?;

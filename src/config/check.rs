@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 const TOKEN_MIN_CHARS: usize = 16;
 /// The longest unconfirmed grace that is not taken for a mistake: 90 days.
 const GRACE_MAX_HOURS: u32 = 90 * 24;
+/// The most codes that the marketplace takes in one call (protocol.md 2.3).
+const BATCH_MAX: usize = 100;
 /// The longest lease, that the software may be given.
 const LEASE_MAX_HOURS: u32 = 24;
 
@@ -280,6 +282,18 @@ impl Config {
         for (key, is_zero) in at_least_one {
             if is_zero {
                 found.error(key, "is 0", "give at least 1");
+            }
+        }
+        for (key, size) in [
+            ("marketplace.activation-batch", self.marketplace.activation_batch),
+            ("marketplace.query-batch", self.marketplace.query_batch),
+        ] {
+            if !(1..=BATCH_MAX).contains(&size) {
+                found.error(
+                    key,
+                    "is not between 1 and 100",
+                    "the marketplace takes at most 100 codes in one call; 1 asks about each alone",
+                );
             }
         }
         if self.policy.grace_hours > GRACE_MAX_HOURS {

@@ -47,6 +47,10 @@ pub(super) const fn requests_per_second() -> u32 {
     5
 }
 
+pub(super) const fn one() -> usize {
+    1
+}
+
 pub(super) fn heartbeat() -> Vec<TimeOfDay> {
     ["08:00", "13:00"].into_iter().filter_map(|text| text.parse().ok()).collect()
 }

@@ -120,7 +120,7 @@ impl Admin {
             ["v1", "drift", "plan"] => {
                 Query::parse(query, &[])?;
                 let plan = self.lifecycle.sweep_plan(self.requests_per_second).await?;
-                json!({ "codes": plan.codes, "calls": plan.calls, "seconds": plan.seconds })
+                json!({ "codes": plan.codes, "due": plan.due, "calls": plan.calls, "seconds": plan.seconds })
             }
             ["v1", "lease-keys"] => {
                 Query::parse(query, &[])?;

@@ -4,6 +4,9 @@
 //! Invariant: no call to the marketplace is made inside a transaction, and what it answers is decided
 //! again from the row as it is then.
 
+mod activation;
+mod again;
+mod batches;
 mod callback;
 mod calls;
 mod client_key;
@@ -15,6 +18,7 @@ mod leases;
 mod orders;
 mod orphans;
 mod perform;
+mod query;
 mod reconcile;
 mod registration;
 mod secret_file;

@@ -4,7 +4,8 @@
 //! Invariant: 000000 leaves only after the commit that holds the order, its event, the query then owed
 //! and the answer itself. Nothing here changes a code.
 
-use super::calls::{CallOutcome, Errand, backoff_ms, finished, jitter};
+use super::again::after_backoff;
+use super::calls::{CallOutcome, Errand, finished};
 use super::evidence::{About, Evidence, Reply};
 use super::perform::{Told, append_without_code};
 use super::{Lifecycle, LifecycleError};
@@ -116,7 +117,7 @@ impl Lifecycle {
         let began = Instant::now();
         let call = self.marketplace.order(order_id, effort).await;
         self.note_call(Errand::Order, &call, began);
-        let (order_id, now, jitter) = (order_id.clone(), self.clock.now(), jitter());
+        let (order_id, now) = (order_id.clone(), self.clock.now());
         let Call { asked_at, error_code, result, .. } = call;
         let meaning = meaning(result, error_code.as_deref());
         let conclude = move |tx: &mut Tx<'_>| {
@@ -127,7 +128,7 @@ impl Lifecycle {
                     Meaning::Refused(why) => refused(tx, &mut told, &row, why, error_code, now),
                     Meaning::Later(at) => {
                         told.owes();
-                        let backoff = now.plus_ms(backoff_ms(row.attempts, jitter));
+                        let backoff = after_backoff(row.attempts.saturating_add(1), now);
                         tx.put_off_order(&order_id, at.unwrap_or(backoff), error_code.as_deref())
                     }
                 }?;

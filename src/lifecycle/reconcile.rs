@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 const PAGE: usize = 500;
 /// Questions asked at once. Each gives way to those that somebody waits for.
 const ASKED_AT_ONCE: usize = 3;
-/// Codes in hand: so many answers share a commit while the next questions are asked.
+/// Calls in hand: the answers of so many share a commit while the next questions are asked.
 const IN_HAND: usize = 16;
 
 /// What a sweep would do.
@@ -27,7 +27,9 @@ const IN_HAND: usize = 16;
 pub struct Plan {
     /// Codes there are.
     pub codes: u64,
-    /// Codes that are due, which is one call each.
+    /// Codes that are due.
+    pub due: u64,
+    /// The calls that takes: one for each, or for each batch of them.
     pub calls: u64,
     /// How long that takes at the configured pace, in seconds.
     pub seconds: u64,
@@ -78,7 +80,6 @@ impl Round {
 
 /// What came of one code.
 enum Compared {
-    Meanwhile,
     Asked { failed: bool, repaired: bool },
     Stopped(Timestamp),
 }
@@ -100,7 +101,7 @@ impl Lifecycle {
         let done =
             sweep.stopped_until.is_none() && self.go_round(Round::All, until, &mut sweep).await?;
         if !done {
-            sweep.left = self.due().await?.calls;
+            sweep.left = self.due().await?.due;
         }
         Ok(sweep)
     }
@@ -121,9 +122,10 @@ impl Lifecycle {
         let mut pages = Pages::behind(None);
         while let Some(page) = pages.next(&self.store).await? {
             plan.codes += page.len() as u64;
-            plan.calls +=
+            plan.due +=
                 page.iter().filter(|license| is_due(license, deaf_until, now)).count() as u64;
         }
+        plan.calls = plan.due.div_ceil(self.marketplace.batches().query as u64);
         Ok(plan)
     }
 
@@ -165,23 +167,36 @@ impl Lifecycle {
         self.store.write(move |tx| tx.set_fact(round.mark(), code.as_str())).await
     }
 
-    /// Asks about one code, unless that has been done since its page was read, and lets the answer have
-    /// its effect. A stop of the queue is no failure of the code.
-    async fn compare(&self, code: &Code, asking: &Semaphore) -> Result<Compared, StoreError> {
+    /// Asks about a few codes, in one call if the configuration asks for that, and lets the answers have their
+    /// effect. Leaves out those asked about since their page was read. A stop of the queue is no failure of a
+    /// code.
+    async fn compare(
+        &self,
+        codes: Vec<Code>,
+        asking: &Semaphore,
+    ) -> Result<Vec<Compared>, StoreError> {
         let turn = asking.acquire().await;
-        let license = self.store.read(|snapshot| snapshot.license(code))?;
         let (now, deaf_until) = (self.clock.now(), self.deaf_until()?);
-        if !license.is_some_and(|license| is_due(&license, deaf_until, now)) {
-            return Ok(Compared::Meanwhile);
+        let mut due = Vec::with_capacity(codes.len());
+        for code in codes {
+            let license = self.store.read(|snapshot| snapshot.license(&code))?;
+            if license.is_some_and(|license| is_due(&license, deaf_until, now)) {
+                due.push(code);
+            }
         }
-        let call = self.ask(code, Effort::Background).await;
+        let answers = self.ask_many(due, Effort::Background).await;
         drop(turn);
-        if let CallResult::Stopped { until } = call.result {
-            return Ok(Compared::Stopped(until));
+        let mut compared = Vec::with_capacity(answers.len());
+        for (code, call) in answers {
+            if let CallResult::Stopped { until } = call.result {
+                compared.push(Compared::Stopped(until));
+                continue;
+            }
+            let heard = self.hear(&code, call, false).await?;
+            let failed = heard.outcome != CallOutcome::Done;
+            compared.push(Compared::Asked { failed, repaired: heard.changed });
         }
-        let heard = self.hear(code, call, false).await?;
-        let failed = heard.outcome != CallOutcome::Done;
-        Ok(Compared::Asked { failed, repaired: heard.changed })
+        Ok(compared)
     }
 }
 
@@ -189,20 +204,34 @@ impl Lifecycle {
 struct Hand {
     lifecycle: Arc<Lifecycle>,
     asking: Arc<Semaphore>,
-    under_way: JoinSet<Result<Compared, StoreError>>,
-    /// How many may be in hand: the first goes alone, for after a stop it is the careful one.
+    under_way: JoinSet<Result<Vec<Compared>, StoreError>>,
+    /// Codes for the next call, fewer than `batch`.
+    gathered: Vec<Code>,
+    /// How many codes one call is about.
+    batch: usize,
+    /// How many calls may be in hand: the first goes alone, for after a stop it is the careful one.
     room: usize,
 }
 
 impl Hand {
     fn new(lifecycle: Arc<Lifecycle>) -> Self {
         let asking = Arc::new(Semaphore::new(ASKED_AT_ONCE));
-        Self { lifecycle, asking, under_way: JoinSet::new(), room: 1 }
+        let batch = lifecycle.marketplace.batches().query;
+        let gathered = Vec::with_capacity(batch);
+        Self { lifecycle, asking, under_way: JoinSet::new(), gathered, batch, room: 1 }
     }
 
     fn take(&mut self, code: Code) {
+        self.gathered.push(code);
+        if self.gathered.len() >= self.batch {
+            self.ask();
+        }
+    }
+
+    fn ask(&mut self) {
         let (lifecycle, asking) = (Arc::clone(&self.lifecycle), Arc::clone(&self.asking));
-        self.under_way.spawn(async move { lifecycle.compare(&code, &asking).await });
+        let codes = std::mem::take(&mut self.gathered);
+        self.under_way.spawn(async move { lifecycle.compare(codes, &asking).await });
     }
 
     async fn make_room(&mut self, sweep: &mut Sweep) -> Result<(), StoreError> {
@@ -213,6 +242,10 @@ impl Hand {
     }
 
     async fn empty(&mut self, sweep: &mut Sweep) -> Result<(), StoreError> {
+        if !self.gathered.is_empty() && sweep.stopped_until.is_none() {
+            self.make_room(sweep).await?;
+            self.ask();
+        }
         while !self.under_way.is_empty() {
             self.put_down(sweep).await?;
         }
@@ -223,7 +256,7 @@ impl Hand {
     async fn put_down(&mut self, sweep: &mut Sweep) -> Result<(), StoreError> {
         self.room = IN_HAND;
         match self.under_way.join_next().await {
-            Some(Ok(compared)) => sweep.count(&compared?),
+            Some(Ok(compared)) => compared?.iter().for_each(|compared| sweep.count(compared)),
             Some(Err(error)) => {
                 tracing::error!(%error, "a comparison ended in a fault of ours; the code stays due");
             }
@@ -236,7 +269,6 @@ impl Hand {
 impl Sweep {
     fn count(&mut self, compared: &Compared) {
         match *compared {
-            Compared::Meanwhile => {}
             Compared::Asked { failed, repaired } => {
                 self.asked += 1;
                 self.failed += u64::from(failed);

@@ -3,7 +3,7 @@
 //! Invariant: what is sent is stored, byte by byte, before it leaves, and sent again as it is until its end
 //! is known; only then is a new report made.
 
-use super::calls::{backoff_ms, jitter};
+use super::again::after_backoff;
 use super::perform::{Told, append};
 use super::{Errand, Lifecycle, LifecycleError};
 use crate::domain::license::Code;
@@ -165,12 +165,12 @@ impl Lifecycle {
         let call =
             self.marketplace.report_usage(&report, batch.body.clone(), Effort::Background).await;
         self.note_call(Errand::Usage, &call, began);
-        let (now, jitter) = (self.clock.now(), jitter());
+        let now = self.clock.now();
         let (step, told) = self
             .store
             .write(move |tx| {
                 let mut told = Told::default();
-                let step = conclude(tx, &mut told, batch, rows, call, now, jitter)?;
+                let step = conclude(tx, &mut told, batch, rows, call, now)?;
                 Ok((step, told))
             })
             .await?;
@@ -189,7 +189,6 @@ fn conclude(
     rows: Vec<UsageRow>,
     call: Call<Batch<Vec<CheckFailure>>>,
     now: Timestamp,
-    jitter: f64,
 ) -> Result<Step, StoreError> {
     let again_at = match call.result {
         CallResult::Verdict(Batch::Done(failures)) => {
@@ -206,7 +205,7 @@ fn conclude(
             return Ok(Step { sent: 0, failed: 0, go_on: true });
         }
         CallResult::Retry { .. } | CallResult::Unrecognised { .. } => {
-            now.plus_ms(backoff_ms(batch.tries, jitter))
+            after_backoff(batch.tries.saturating_add(1), now)
         }
         CallResult::Stopped { until } => until,
     };

@@ -17,8 +17,7 @@ pub fn delay(failures: u32) -> Duration {
 }
 
 /// The same with the jitter given: `dice` 0 is half of the full wait, `u16::MAX` is all of it.
-#[must_use]
-pub fn delay_with(failures: u32, dice: u16) -> Duration {
+fn delay_with(failures: u32, dice: u16) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
     let full = FIRST_MS.saturating_mul(1 << doublings).min(LONGEST_MS);
     jitter(full, dice)

@@ -16,9 +16,9 @@ use crate::domain::transition::{ActivationVerdict, QueryVerdict};
 use crate::domain::usage::Usage;
 use crate::protocol::aksk::Credentials;
 use crate::protocol::open_api::{
-    Answer, Batch, CheckFailure, Strange, StrangeKind, activate_body, activation_verdict,
-    batch_activation_verdict, batch_body, batch_query_verdict, order_verdict, query_body,
-    query_verdict, usage_verdict,
+    Answer, BATCH_MAX, Batch, CheckFailure, Strange, StrangeKind, activate_body,
+    activation_verdict, batch_activation_verdict, batch_body, batch_query_verdict, order_verdict,
+    query_body, query_verdict, usage_verdict,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,6 +37,24 @@ pub struct Settings {
     pub zone: Zone,
     /// The most requests per second, at least 1.
     pub requests_per_second: u32,
+    /// How many codes one call may be about.
+    pub batches: BatchSizes,
+}
+
+/// How many codes one call may be about, each 1 to [`BATCH_MAX`]; 1 means the
+/// call about a single code (v1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchSizes {
+    /// An activation.
+    pub activation: usize,
+    /// A query.
+    pub query: usize,
+}
+
+impl Default for BatchSizes {
+    fn default() -> Self {
+        Self { activation: 1, query: 1 }
+    }
 }
 
 /// Why a client cannot be built. The configuration's fault.
@@ -140,6 +158,7 @@ pub enum CallResult<V> {
 pub struct Client {
     flow: Arc<Flow>,
     zone: Zone,
+    batches: BatchSizes,
 }
 
 impl Client {
@@ -163,7 +182,16 @@ impl Client {
             .map_err(BuildError::Tls)?;
         let interval = clock.real(interval);
         let flow = Flow::new(wire, endpoints, interval, credentials, clock);
-        Ok(Self { flow: Arc::new(flow), zone: settings.zone })
+        let BatchSizes { activation, query } = settings.batches;
+        let within = |size: usize| size.clamp(1, BATCH_MAX);
+        let batches = BatchSizes { activation: within(activation), query: within(query) };
+        Ok(Self { flow: Arc::new(flow), zone: settings.zone, batches })
+    }
+
+    /// How many codes one call may be about.
+    #[must_use]
+    pub const fn batches(&self) -> BatchSizes {
+        self.batches
     }
 
     /// Activates a code (protocol.md 2.2).
@@ -173,7 +201,7 @@ impl Client {
         self.about(Api::Activate, codes, activate_body(code), &read, effort).await
     }
 
-    /// Activates up to [`crate::protocol::open_api::BATCH_MAX`] codes at once (protocol.md 2.3).
+    /// Activates up to [`BATCH_MAX`] codes at once (protocol.md 2.3).
     pub async fn activate_batch(&self, codes: &[Code], effort: Effort) -> Call<Batch<()>> {
         let body = batch_body(codes);
         self.about(Api::ActivateBatch, codes, body, &batch_activation_verdict, effort).await
@@ -186,7 +214,7 @@ impl Client {
         self.about(Api::Query, codes, query_body(code), &read, effort).await
     }
 
-    /// Asks where up to [`crate::protocol::open_api::BATCH_MAX`] codes stand (protocol.md 2.5).
+    /// Asks where up to [`BATCH_MAX`] codes stand (protocol.md 2.5).
     pub async fn query_batch(
         &self,
         codes: &[Code],

@@ -6,7 +6,7 @@
 //! after failures in a row, nothing leaves that nobody waits for.
 
 mod answer;
-pub mod backoff;
+mod backoff;
 mod client;
 mod endpoint;
 mod flow;
@@ -16,6 +16,7 @@ mod line;
 mod route;
 mod wire;
 
-pub use client::{BuildError, Call, CallResult, Client, Effort, Settings};
+pub use backoff::delay;
+pub use client::{BatchSizes, BuildError, Call, CallResult, Client, Effort, Settings};
 pub use endpoint::{BadEndpoint, Endpoint};
 pub use health::{Api, Count};

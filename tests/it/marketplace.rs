@@ -6,7 +6,7 @@ use authcoded::domain::license::Code;
 use authcoded::domain::slots::Zone;
 use authcoded::domain::transition::{ActivationVerdict, Facts, QueryVerdict};
 use authcoded::marketplace::{
-    Api, BadEndpoint, BuildError, Call, CallResult, Client, Count, Effort, Settings,
+    Api, BadEndpoint, BatchSizes, BuildError, Call, CallResult, Client, Count, Effort, Settings,
 };
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,6 +27,7 @@ fn settings(endpoints: &[String]) -> Settings {
         extra_ca_pem: None,
         zone: Zone::UTC,
         requests_per_second: 1_000,
+        batches: BatchSizes::default(),
     }
 }
 

@@ -11,18 +11,23 @@ use tokio::net::TcpListener;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Api {
     Activate,
+    ActivateBatch,
     Query,
+    QueryBatch,
     Usage,
 }
 
 use super::wire::date_in_days;
-use Api::{Activate, Query, Usage};
+use Api::{Activate, ActivateBatch, Query, QueryBatch, Usage};
 
-/// A scripted marketplace. A usage report stands under its first code. It knows every code, and calls each alive for a year, until it is told otherwise.
+/// A scripted marketplace. A usage report stands under its first code, a batch under [`ANY`]. It knows every code, and calls each alive for a year, until it is told otherwise.
 pub(crate) struct Market {
     peer: Peer,
     script: Arc<Mutex<Script>>,
 }
+
+/// The code of all batches.
+pub(crate) const ANY: &str = "any";
 
 struct Script {
     /// The end of every code, the same each time it is asked for: an answer that moves is a change.
@@ -42,8 +47,8 @@ impl Market {
         let script = Arc::new(Mutex::new(Script::new()));
         let asked = Arc::clone(&script);
         let peer = Peer::deciding(listener, move |seen| {
-            let (api, code) = (api_of(&seen.path), code_of(&seen.body));
-            asked.lock().expect("not poisoned").answer(api, code)
+            let api = api_of(&seen.path);
+            asked.lock().expect("not poisoned").answer(api, &codes_of(&seen.body))
         });
         Self { peer, script }
     }
@@ -74,8 +79,14 @@ impl Market {
     /// What was asked about a code, in order.
     pub(crate) fn asked(&self, code: &str) -> Vec<Api> {
         let seen = self.peer.seen();
-        let about = seen.iter().filter(|seen| code_of(&seen.body) == code);
+        let about = seen.iter().filter(|seen| codes_of(&seen.body).iter().any(|it| it == code));
         about.map(|seen| api_of(&seen.path)).collect()
+    }
+
+    /// The codes of all batches of this kind, in order.
+    pub(crate) fn batches(&self, api: Api) -> Vec<Vec<String>> {
+        let seen = self.peer.seen().into_iter().filter(|seen| api_of(&seen.path) == api);
+        seen.map(|seen| codes_of(&seen.body)).collect()
     }
 
     /// The bodies of all usage reports, in order.
@@ -111,35 +122,47 @@ impl Script {
         Self { expires: date_in_days(365), answers: HashMap::new(), trouble: None }
     }
 
-    fn answer(&mut self, api: Api, code: String) -> Say {
+    fn answer(&mut self, api: Api, codes: &[String]) -> Say {
         if let Some(trouble) = &self.trouble {
             return trouble.clone();
         }
-        if let Some(says) = self.answers.get_mut(&(api, code)) {
+        let named = match api {
+            ActivateBatch | QueryBatch => ANY,
+            Activate | Query | Usage => &codes[0],
+        };
+        if let Some(says) = self.answers.get_mut(&(api, named.to_owned())) {
             let next = if says.len() > 1 { says.pop_front() } else { says.front().cloned() };
             return next.expect("at least one answer");
         }
         match api {
             Activate => done(&self.expires),
+            ActivateBatch => error(200, "92020000"),
             Query => alive(&self.expires),
+            QueryBatch => alive_all(codes.iter().map(String::as_str), &self.expires),
             Usage => taken(&Value::Null),
         }
     }
 }
 
 fn api_of(path: &str) -> Api {
-    match path.rsplit('/').next() {
-        Some("activate") => Activate,
-        Some("heartbeat") => Query,
-        Some("software-usage-info") => Usage,
+    match path.rsplit('/').take(3).collect::<Vec<_>>()[..] {
+        ["activate", _, "v1"] => Activate,
+        ["activate", _, "v2"] => ActivateBatch,
+        ["heartbeat", _, "v1"] => Query,
+        ["heartbeat", _, "v2"] => QueryBatch,
+        ["software-usage-info", ..] => Usage,
         _ => panic!("nothing of ours asks {path}"),
     }
 }
 
-fn code_of(body: &str) -> String {
+fn codes_of(body: &str) -> Vec<String> {
     let body: Value = serde_json::from_str(body).expect("JSON");
+    let text = |code: &Value| code.as_str().expect("a code").to_owned();
+    if let Some(codes) = body["license_list"].as_array() {
+        return codes.iter().map(text).collect();
+    }
     let code = body["license"].as_str().or(body["usage_info"][0]["license"].as_str());
-    code.expect("a code").to_owned()
+    vec![code.expect("a code").to_owned()]
 }
 
 /// 92020000 to a usage report, with these data.
@@ -159,6 +182,15 @@ pub(crate) fn done(expires: &str) -> Say {
 
 fn standing(status: &str, expires: &str) -> Say {
     let data = json!({"status": status, "expire_time": expires, "product_id": "product-1"});
+    let body = json!({"error_code": "92020000", "error_msg": "success", "data": data});
+    Say::new(200, body.to_string())
+}
+
+/// 92020000 to a query of many codes: these are alive.
+pub(crate) fn alive_all<'c>(codes: impl Iterator<Item = &'c str>, expires: &str) -> Say {
+    let told =
+        codes.map(|code| json!({"license_code": code, "status": "ALIVE", "expire_time": expires}));
+    let data: Vec<Value> = told.collect();
     let body = json!({"error_code": "92020000", "error_msg": "success", "data": data});
     Say::new(200, body.to_string())
 }

@@ -5,7 +5,7 @@ use authcoded::clock::Clock;
 use authcoded::domain::license::{Code, OrderId};
 use authcoded::domain::slots::Zone;
 use authcoded::domain::transition::QueryVerdict;
-use authcoded::marketplace::{CallResult, Client, Effort, Settings};
+use authcoded::marketplace::{BatchSizes, CallResult, Client, Effort, Settings};
 use authcoded::protocol::aksk::Credentials;
 use authcoded::protocol::open_api::Batch;
 use serde_json::json;
@@ -20,6 +20,7 @@ fn client(market: &Market) -> Client {
         extra_ca_pem: None,
         zone: Zone::UTC,
         requests_per_second: 1_000,
+        batches: BatchSizes::default(),
     };
     Client::new(settings, Clock::system()).expect("a client")
 }
