@@ -46,7 +46,11 @@ impl Answered {
 
 impl Market {
     async fn start(settings: Settings) -> Self {
-        let simulator = Simulator::start(settings, Clock::system()).await.expect("it starts");
+        Self::start_at(settings, Clock::system()).await
+    }
+
+    async fn start_at(settings: Settings, clock: Clock) -> Self {
+        let simulator = Simulator::start(settings, clock).await.expect("it starts");
         let client = reqwest::Client::builder()
             .no_proxy()
             .tls_certs_only([])
