@@ -7,6 +7,7 @@
 mod callback;
 mod calls;
 mod client_key;
+mod dial_tests;
 mod drift;
 mod entitlement;
 mod evidence;

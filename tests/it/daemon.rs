@@ -4,10 +4,13 @@
 mod access;
 mod admin;
 mod callbacks;
+mod dial_tests;
 mod domains;
 mod doubts;
 mod every_order;
+mod fault_proxy;
 mod freezes;
+mod heartbeats;
 mod imports;
 mod leases;
 mod lists;
