@@ -97,6 +97,7 @@ impl Guard {
 
     /// What is wrong with our availability now.
     pub(super) fn availability_alarms(&self, now: Timestamp) -> Result<Vec<Alarm>, StoreError> {
+        let hears_since = self.lifecycle.hears_since()?.filter(|_| self.on_sale);
         self.lifecycle.store.read(|snapshot| {
             let probe = snapshot.probes(None, 1)?.into_iter().next();
             let failing_since = snapshot.failing_since()?;
@@ -106,22 +107,12 @@ impl Guard {
             // On the first day the heartbeat's alarm has said it already.
             let told = heartbeat.is_some() && delisting.failing_days < HIGH_DAYS;
             let delisting = (!told).then(|| days_failed(delisting, now)).flatten();
-            let watched = if self.on_sale { self.dial_test_missing(snapshot, now)? } else { None };
-            Ok([heartbeat, delisting, watched].into_iter().flatten().collect())
+            let undialled = match hears_since {
+                Some(hears_since) => dial_test_missing(snapshot, hears_since, now)?,
+                None => None,
+            };
+            Ok([heartbeat, delisting, undialled].into_iter().flatten().collect())
         })
-    }
-
-    fn dial_test_missing(
-        &self,
-        snapshot: &Snapshot<'_>,
-        now: Timestamp,
-    ) -> Result<Option<Alarm>, StoreError> {
-        let first = EventFilter { above: Some(0), limit: 1, ..EventFilter::default() };
-        let installed = snapshot.events(&first)?.first().map_or(now, |event| event.at);
-        let seen = lately(snapshot, now)?;
-        let ever = snapshot.last_dial_test()?.is_some();
-        let watch = Watch { seen: &seen, ever, installed, up_since: self.up_since };
-        Ok(missing(&watch, now).map(not_dialled))
     }
 }
 
@@ -162,6 +153,20 @@ fn stand(
     let evidence: Vec<_> =
         ours.chain(theirs).map(|(at, witness, failed)| Evidence { at, witness, failed }).collect();
     Ok(delisting::stand(&evidence, corrected.map(|corrected| corrected.word)))
+}
+
+fn dial_test_missing(
+    snapshot: &Snapshot<'_>,
+    hears_since: Timestamp,
+    now: Timestamp,
+) -> Result<Option<Alarm>, StoreError> {
+    let first = EventFilter { above: Some(0), limit: 1, ..EventFilter::default() };
+    let installed = snapshot.events(&first)?.first().map_or(now, |event| event.at);
+    let seen = lately(snapshot, now)?;
+    let ever = snapshot.last_dial_test()?.is_some();
+    // What was before the installation could not be seen either.
+    let up_since = hears_since.max(installed);
+    Ok(missing(&Watch { seen: &seen, ever, installed, up_since }, now).map(not_dialled))
 }
 
 fn heartbeat_failed(probe: &ProbeRow, since: Timestamp) -> Alarm {

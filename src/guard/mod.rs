@@ -20,16 +20,13 @@ pub struct Guard {
     prober: Prober,
     /// The marketplace dials each half-day.
     on_sale: bool,
-    /// Since when a dial test could have been seen.
-    up_since: Timestamp,
 }
 
 impl Guard {
     /// Guards what `prober` reaches; a product that is `on_sale` is dialled by the marketplace.
     #[must_use]
     pub fn new(lifecycle: Arc<Lifecycle>, prober: Prober, on_sale: bool) -> Self {
-        let up_since = lifecycle.clock.now();
-        Self { lifecycle, prober, on_sale, up_since }
+        Self { lifecycle, prober, on_sale }
     }
 
     /// How far our clock is ahead of the marketplace's, in milliseconds, if it is known.

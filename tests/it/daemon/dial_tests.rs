@@ -87,12 +87,26 @@ async fn a_dial_test_that_does_not_come_is_told_unless_the_product_is_not_on_sal
         })
         .await;
         assert_eq!(alarm(&daemon, "dial_test_missing").await, None, "it was just installed");
+        let heard = async || {
+            // The minute's mark: calls are taken.
+            let jobs = daemon.items("/v1/jobs").await;
+            let worker = jobs.iter().find(|job| job["name"] == "activation").expect("the job");
+            (worker["last_outcome"] == "ok").then_some(())
+        };
+        wait_until("the worker has looked", heard).await;
         daemon.stop().await;
-        // It was installed long ago, and has been up since yesterday.
-        let row = format!("UPDATE event SET at = at - {} WHERE id = 1", 10 * DAY_MS);
-        daemon.edit(&row);
+        daemon.edit(&format!("UPDATE event SET at = at - {} WHERE id = 1", 10 * DAY_MS));
         daemon.again().await;
-        assert_eq!(alarm(&daemon, "dial_test_missing").await, None, "it was not up to see one");
+        let told = alarm(&daemon, "dial_test_missing").await;
+        assert_eq!(told.is_some(), on_sale, "{told:?}");
+        if let Some(told) = told {
+            assert_eq!(told["severity"], "warning", "{told}");
+            assert_eq!(daemon.callback(&debug_case("PL-SAVED")).await, "000000");
+            wait_until("it goes when a dial test comes", async || {
+                alarm(&daemon, "dial_test_missing").await.is_none().then_some(())
+            })
+            .await;
+        }
     }
 }
 
