@@ -147,9 +147,20 @@ CREATE TABLE probe (
     slot             TEXT    NOT NULL,    -- the slot's name, or 'manual …' / 'start …'
     started_at       INTEGER NOT NULL,    -- our clock
     outcome          TEXT    NOT NULL CHECK (outcome IN ('ok','slow','failed')),
-    steps            TEXT    NOT NULL,    -- JSON array of {name, outcome, status, duration_ms, detail}
+    steps            TEXT    NOT NULL,    -- JSON array of {name, outcome, status, duration_ms, detail, what_to_do}
     certificate_days INTEGER              -- days until the served certificate ends
 ) STRICT;
+
+-- The marketplace's dial tests as they were seen here: test traffic that is not our own heartbeat's.
+CREATE TABLE dial_test (
+    day        INTEGER NOT NULL, -- the Beijing day, counted from 1970-01-01
+    half       TEXT    NOT NULL CHECK (half IN ('morning','afternoon')), -- of that day
+    first_at   INTEGER NOT NULL, -- our clock when its first call came
+    last_at    INTEGER NOT NULL, -- and its last
+    calls      INTEGER NOT NULL, -- its calls
+    refused_at INTEGER,          -- when a call was last answered other than 000000, if one was
+    PRIMARY KEY (day, half)
+) STRICT, WITHOUT ROWID;
 
 -- What the software reported of its use: each client once per code and day, and the greatest count.
 CREATE TABLE usage (

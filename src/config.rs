@@ -16,9 +16,10 @@ pub use socket::{BadSocketMode, SocketMode, group_id};
 pub use url::{BadUrl, HttpUrl};
 
 use crate::domain::entitlement;
-use crate::domain::slots::{TimeOfDay, Zone};
+use crate::domain::slots::{HeartbeatTimes, Zone};
 use crate::domain::time::HOUR_MS;
 use crate::telemetry::{Format, Level};
+use serde::de::{SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::fmt;
 use std::net::SocketAddr;
@@ -48,6 +49,9 @@ pub struct Config {
     /// When the heartbeat runs.
     #[serde(default)]
     pub schedule: Schedule,
+    /// What the guard may expect.
+    #[serde(default)]
+    pub guard: Guard,
     /// What the merchant chose for the end of a code.
     #[serde(default)]
     pub policy: Policy,
@@ -175,12 +179,27 @@ pub struct Schedule {
     pub zone: Zone,
     /// When it runs each day.
     #[serde(default = "defaults::heartbeat", deserialize_with = "times_from_text")]
-    pub heartbeat: Vec<TimeOfDay>,
+    pub heartbeat: HeartbeatTimes,
 }
 
 impl Default for Schedule {
     fn default() -> Self {
         Self { zone: defaults::shanghai(), heartbeat: defaults::heartbeat() }
+    }
+}
+
+/// What the guard may expect.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Guard {
+    /// Whether the product is on sale, so that the marketplace dials each half-day (protocol.md §6).
+    #[serde(default = "defaults::on_sale")]
+    pub on_sale: bool,
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self { on_sale: defaults::on_sale() }
     }
 }
 
@@ -275,8 +294,33 @@ where
     from_text(from).map(Some)
 }
 
-fn times_from_text<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<TimeOfDay>, D::Error> {
-    Vec::<String>::deserialize(from)?.iter().map(|text| parsed(text)).collect()
+fn times_from_text<'de, D: Deserializer<'de>>(from: D) -> Result<HeartbeatTimes, D::Error> {
+    struct Written;
+
+    impl<'de> Visitor<'de> for Written {
+        type Value = HeartbeatTimes;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("\"auto\" or a list of times such as [\"08:00\", \"13:00\"]")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<HeartbeatTimes, E> {
+            if text == "auto" {
+                return Ok(HeartbeatTimes::Auto);
+            }
+            Err(E::invalid_value(Unexpected::Str(text), &self))
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<HeartbeatTimes, A::Error> {
+            let mut times = Vec::new();
+            while let Some(text) = list.next_element::<String>()? {
+                times.push(parsed(&text)?);
+            }
+            Ok(HeartbeatTimes::At(times))
+        }
+    }
+
+    from.deserialize_any(Written)
 }
 
 fn parsed<T, E>(text: &str) -> Result<T, E>

@@ -223,7 +223,7 @@ fn guard(
     };
     let key = keys.first().context("callback.access-key-files names no key")?.clone();
     let prober = Prober::new(url, key, extra_ca, lifecycle.clock.clone())?;
-    Ok(Guard::new(Arc::clone(lifecycle), prober))
+    Ok(Guard::new(Arc::clone(lifecycle), prober, config.guard.on_sale))
 }
 
 fn callback_tls(config: &Config) -> anyhow::Result<Option<Tls>> {

@@ -5,6 +5,7 @@
 use super::places::Places;
 use super::socket::group_id;
 use super::{Config, SecretFile};
+use crate::domain::slots::HeartbeatTimes;
 use secrecy::{ExposeSecret as _, SecretString};
 use std::fmt;
 use std::net::SocketAddr;
@@ -310,7 +311,7 @@ impl Config {
                 "give the hours the software may go on while we are away, such as 24",
             );
         }
-        let times = &self.schedule.heartbeat;
+        let HeartbeatTimes::At(times) = &self.schedule.heartbeat else { return };
         if times.is_empty() {
             found.error(
                 "schedule.heartbeat",

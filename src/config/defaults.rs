@@ -1,7 +1,7 @@
 //! What holds when a key is not written (product.md §6).
 
 use super::{HttpUrl, SocketMode};
-use crate::domain::slots::{TimeOfDay, Zone};
+use crate::domain::slots::{HeartbeatTimes, Zone};
 use std::net::{Ipv4Addr, SocketAddr};
 
 pub(super) fn callback_listen() -> SocketAddr {
@@ -51,8 +51,13 @@ pub(super) const fn one() -> usize {
     1
 }
 
-pub(super) fn heartbeat() -> Vec<TimeOfDay> {
-    ["08:00", "13:00"].into_iter().filter_map(|text| text.parse().ok()).collect()
+pub(super) fn heartbeat() -> HeartbeatTimes {
+    let times = ["08:00", "13:00"].into_iter().filter_map(|text| text.parse().ok());
+    HeartbeatTimes::At(times.collect())
+}
+
+pub(super) const fn on_sale() -> bool {
+    true
 }
 
 pub(super) const fn grace_hours() -> u32 {

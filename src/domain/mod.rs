@@ -2,6 +2,8 @@
 //!
 //! Invariant: every function here is a function of its arguments; the time is always one of them.
 
+pub mod delisting;
+pub mod dial_test;
 pub mod entitlement;
 pub mod lease;
 pub mod license;

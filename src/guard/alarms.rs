@@ -28,6 +28,8 @@ pub enum Severity {
     Warning,
     /// Look at it today.
     High,
+    /// Look at it now, whatever the hour.
+    Emergency,
 }
 
 impl Severity {
@@ -37,6 +39,7 @@ impl Severity {
         match self {
             Self::Warning => "warning",
             Self::High => "high",
+            Self::Emergency => "emergency",
         }
     }
 }
@@ -90,27 +93,16 @@ impl Guard {
             limit: CONTRADICTIONS,
             ..Default::default()
         };
-        let (probe, orphans, orders, usage, contradictions, strange) =
+        let (orphans, orders, usage, contradictions, strange) =
             self.lifecycle.store.read(|snapshot| {
-                let probe = snapshot.probes(None, 1)?.into_iter().next();
                 let orders = snapshot.awaited_orders(now.plus_ms(-AWAITED_MS))?;
                 let usage = snapshot.usage_trouble(now.plus_ms(-USAGE_FAILED_MS))?;
                 let (orphans, strange) = (snapshot.orphan_count()?, snapshot.facts(STRANGE)?);
                 let events = snapshot.events(&filter)?;
-                Ok((probe, orphans, orders, usage, events, strange))
+                Ok((orphans, orders, usage, events, strange))
             })?;
         alarms.extend(strange.into_iter().filter_map(|(name, told)| of_strange(name, &told, now)));
-        if let Some(probe) = probe.filter(|probe| probe.outcome == "failed") {
-            alarms.push(Alarm {
-                id: "heartbeat".to_owned(),
-                kind: "heartbeat",
-                since: probe.started_at,
-                severity: Severity::High,
-                code: None,
-                text: format!("the availability heartbeat of {} failed", probe.slot),
-                what_to_do: "see `authcoded probe list`, repair what the failed step names, then `authcoded probe run`",
-            });
-        }
+        alarms.extend(self.availability_alarms(now)?);
         if orphans > 0 {
             alarms.push(Alarm {
                 id: "orphans".to_owned(),

@@ -1,9 +1,11 @@
 //! What must not be learnt from the marketplace first: our own availability, clock and troubles.
 
 mod alarms;
+mod availability;
 mod heartbeat;
 
 pub use alarms::{Alarm, Severity};
+pub use availability::{Availability, Corrected};
 pub use heartbeat::{HeartbeatError, Prober};
 
 use crate::domain::time::Timestamp;
@@ -16,13 +18,15 @@ use std::sync::Arc;
 pub struct Guard {
     lifecycle: Arc<Lifecycle>,
     prober: Prober,
+    /// The marketplace dials each half-day.
+    on_sale: bool,
 }
 
 impl Guard {
-    /// Guards what `prober` reaches.
+    /// Guards what `prober` reaches; a product that is `on_sale` is dialled by the marketplace.
     #[must_use]
-    pub fn new(lifecycle: Arc<Lifecycle>, prober: Prober) -> Self {
-        Self { lifecycle, prober }
+    pub fn new(lifecycle: Arc<Lifecycle>, prober: Prober, on_sale: bool) -> Self {
+        Self { lifecycle, prober, on_sale }
     }
 
     /// How far our clock is ahead of the marketplace's, in milliseconds, if it is known.
@@ -58,6 +62,9 @@ impl Guard {
                 Ok(ProbeRow { id, slot, started_at, outcome, steps, certificate_days })
             })
             .await?;
+        for (step, passed) in found.passed() {
+            self.lifecycle.metrics.set_heartbeat_step(step, passed);
+        }
         self.tell(slot, found.outcome, &diagnosis, started_at);
         Ok(row)
     }

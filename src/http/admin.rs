@@ -1,5 +1,6 @@
 //! What operators call: everything there is to see, and the few orders there are to give.
 
+mod guard;
 mod orders;
 
 use super::access::{Token, check_host};
@@ -116,6 +117,7 @@ impl Admin {
                 page(query, &jobs.iter().map(shapes::job).collect::<Vec<_>>(), "name")?
             }
             ["v1", "summary"] => self.summary()?,
+            ["v1", "guard"] => self.stand(query)?,
             ["v1", "drift"] => self.drift(query).await?,
             ["v1", "drift", "plan"] => {
                 Query::parse(query, &[])?;
@@ -171,6 +173,7 @@ impl Admin {
                 let row = self.guard.heartbeat(&slot).await?;
                 Ok(json_answer(StatusCode::OK, &shapes::probe(&row)))
             }
+            ["v1", "guard", "delisting"] => self.correct_delisting(request).await,
             ["v1", "drift", "apply"] => {
                 let asked = read_json::<RepairBody>(request).await?;
                 self.repair(asked).await
@@ -529,11 +532,12 @@ fn wrong_method(segments: &[&str]) -> Problem {
         | [
             "v1",
             "callbacks" | "orders" | "events" | "jobs" | "summary" | "alarms" | "drift"
-            | "lease-keys" | "usage",
+            | "lease-keys" | "usage" | "guard",
         ]
         | ["v1", "drift", "plan"] => Problem::method_not_allowed("GET"),
         ["v1", "licenses", _, "activate" | "query" | "received" | "release"]
         | ["v1", "orders", _, "query"]
+        | ["v1", "guard", "delisting"]
         | ["v1", "drift", "apply"]
         | ["v1", "lease-keys", "rotate"]
         | ["v1", "jobs", _, "run"] => Problem::method_not_allowed("POST"),

@@ -7,6 +7,7 @@
 use super::allowance::Allowance;
 use super::body::{self, BodyError};
 use super::problem::{Answer, text_answer};
+use crate::domain::dial_test::PROBE_CODE;
 use crate::domain::outcome::ResultCode;
 use crate::domain::time::Timestamp;
 use crate::lifecycle::{Arrival, Evidence, Lifecycle, Reply};
@@ -170,6 +171,9 @@ impl CallbackRoute {
             Err(error) => {
                 let (code, why) = (error.result_code(), error.to_string());
                 let signed_at = Some(verified.signed_at());
+                if self.is_dial_test(verified.body()) {
+                    self.lifecycle.dial_test_refused(received_at);
+                }
                 let refused = Refused { code, why, signed_at, body: verified.body() };
                 return self.refuse(&refused, received_at, began);
             }
@@ -189,6 +193,15 @@ impl CallbackRoute {
             "callback"
         );
         reply.code
+    }
+
+    /// Whether a body that cannot be used is test traffic all the same, and not our own heartbeat's.
+    fn is_dial_test(&self, body: &[u8]) -> bool {
+        let body: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+        let text = |field: &str| body.as_ref()?.get(field)?.as_str();
+        let code = text("license").unwrap_or_default();
+        let flagged = text("testFlag") == Some("1") || self.probe_codes.contains(code);
+        flagged && code != PROBE_CODE
     }
 
     async fn licence(

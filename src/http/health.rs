@@ -72,6 +72,10 @@ pub(super) fn metrics(lifecycle: &Arc<Lifecycle>, guard: &Guard) -> Answer {
     if let Err(error) = read {
         tracing::warn!(%error, "the gauges of codes and usage could not be read");
     }
+    match guard.availability() {
+        Ok(stand) => metrics.set_delisting_failing_days(stand.delisting.failing_days),
+        Err(error) => tracing::warn!(%error, "the delisting clock could not be read"),
+    }
     if let Some(reachable) = lifecycle.marketplace.reachable() {
         metrics.set_marketplace_reachable(reachable);
     }

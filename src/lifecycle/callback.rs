@@ -90,16 +90,6 @@ impl Lifecycle {
         self.record_test(&arrival.evidence, arrival.about())
     }
 
-    /// Records test traffic of any kind, and answers it.
-    pub(super) fn record_test(&self, evidence: &Evidence, about: About<'_>) -> Reply {
-        let (code, detail) = (ResultCode::Done, "test traffic: checked, without effect");
-        let draft = evidence.draft(about, Verdict::Test, code, detail);
-        if !self.store.post(move |tx| tx.insert_callback(&draft).map(drop)) {
-            tracing::warn!("a test callback was answered but not recorded: the queue is full");
-        }
-        Reply { code, verdict: Some(Verdict::Test) }
-    }
-
     /// Decides a real callback. The answer is durable when this returns.
     pub async fn callback(&self, arrival: Arrival) -> Reply {
         let arrival = Arc::new(arrival);

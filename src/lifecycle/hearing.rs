@@ -46,6 +46,18 @@ impl Lifecycle {
         self.fact_at(DEAF_UNTIL)
     }
 
+    /// Since when no call has been missed; `None` in a gap that is not over yet.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn hears_since(&self) -> Result<Option<Timestamp>, StoreError> {
+        let (heard_at, now) = (self.fact_at(HEARD_AT)?, self.clock.now());
+        if heard_at.is_none_or(|at| now.ms_since(at) >= GAP_MS) {
+            return Ok(None);
+        }
+        Ok(Some(self.deaf_until()?.unwrap_or(Timestamp::from_ms(0))))
+    }
+
     fn fact_at(&self, name: &str) -> Result<Option<Timestamp>, StoreError> {
         let text = self.store.read(|snapshot| snapshot.fact(name))?;
         Ok(text.and_then(|text| text.parse().ok()).map(Timestamp::from_ms))

@@ -10,6 +10,7 @@ mod batches;
 mod callback;
 mod calls;
 mod client_key;
+mod dial_tests;
 mod drift;
 mod entitlement;
 mod evidence;

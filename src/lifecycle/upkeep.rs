@@ -75,6 +75,8 @@ impl Lifecycle {
             }
         }
         swept.probes = self.store.write(move |tx| tx.prune_probes(probes_before)).await?;
+        let first_probe_day = probes_before.beijing_day();
+        self.store.write(move |tx| tx.prune_dial_tests(first_probe_day)).await?;
         swept.jobs = self.store.write(move |tx| tx.prune_jobs(jobs_before)).await?;
         self.store.write(|tx| tx.optimize()).await?;
         match self.store.list(|snapshot| snapshot.integrity_fault()).await? {

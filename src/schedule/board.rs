@@ -2,7 +2,7 @@
 
 use super::Job;
 use crate::clock::Clock;
-use crate::domain::slots::{Plan, TimeOfDay, Zone};
+use crate::domain::slots::{HeartbeatTimes, Plan, Zone};
 use crate::domain::time::Timestamp;
 use crate::store::{JobRun, Store, StoreError};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 /// What the board knows of one job.
 pub(super) struct Entry {
     pub(super) job: Job,
-    pub(super) plan: Plan,
+    plan: Mutex<Plan>,
     pub(super) poke: Notify,
     /// Somebody asked for a run now.
     pub(super) manual: AtomicBool,
@@ -21,6 +21,20 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// When it is due.
+    pub(super) fn plan(&self) -> Plan {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes when it is due.
+    pub(super) fn set_plan(&self, plan: Plan) {
+        let mut current = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        if *current != plan {
+            tracing::info!(job = self.job.as_str(), "the job moves from {current} to {plan}");
+            *current = plan;
+        }
+    }
+
     /// When it is wanted besides its slots.
     pub(super) fn again_at(&self) -> Option<Timestamp> {
         *self.again.lock().unwrap_or_else(PoisonError::into_inner)
@@ -36,6 +50,8 @@ impl Entry {
 /// All jobs.
 pub struct Board {
     entries: Vec<Entry>,
+    /// The heartbeat follows the marketplace's dial tests.
+    follows: bool,
     clock: Clock,
 }
 
@@ -64,18 +80,23 @@ pub enum Manual {
 impl Board {
     /// The board for this schedule.
     #[must_use]
-    pub fn new(zone: Zone, heartbeat: &[TimeOfDay], clock: Clock) -> Self {
+    pub fn new(zone: Zone, heartbeat: &HeartbeatTimes, clock: Clock) -> Self {
         let entries = Job::ALL
             .into_iter()
             .map(|job| Entry {
                 job,
-                plan: job.plan(zone, heartbeat),
+                plan: Mutex::new(job.plan(zone, heartbeat)),
                 poke: Notify::new(),
                 manual: AtomicBool::new(false),
                 again: Mutex::new(None),
             })
             .collect();
-        Self { entries, clock }
+        Self { entries, follows: *heartbeat == HeartbeatTimes::Auto, clock }
+    }
+
+    /// Whether this job's times follow the marketplace's dial tests.
+    pub(super) fn follows(&self, job: Job) -> bool {
+        self.follows && job == Job::Heartbeat
     }
 
     pub(super) fn entries(&self) -> &[Entry] {
@@ -111,7 +132,7 @@ impl Board {
     #[must_use]
     pub fn next_heartbeat(&self, now: Timestamp) -> Option<Timestamp> {
         let heartbeat = self.entries.iter().find(|entry| entry.job == Job::Heartbeat)?;
-        heartbeat.plan.next(now).map(|slot| slot.due)
+        heartbeat.plan().next(now).map(|slot| slot.due)
     }
 
     /// Every job with its last run.
@@ -124,11 +145,12 @@ impl Board {
             self.entries
                 .iter()
                 .map(|entry| {
+                    let plan = entry.plan();
                     Ok(JobStatus {
                         name: entry.job.as_str(),
-                        schedule: entry.plan.to_string(),
+                        schedule: plan.to_string(),
                         last: snapshot.last_run(entry.job.as_str())?,
-                        next_due: entry.plan.next(now).map(|slot| slot.due),
+                        next_due: plan.next(now).map(|slot| slot.due),
                     })
                 })
                 .collect()

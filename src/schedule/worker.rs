@@ -2,7 +2,7 @@
 
 use super::Job;
 use super::board::{Board, Entry};
-use crate::domain::slots::Slot;
+use crate::domain::slots::{Plan, Slot};
 use crate::domain::sweep::EVERY_MS;
 use crate::domain::time::MINUTE_MS;
 use crate::domain::transition::{EventDraft, EventKind, Source};
@@ -78,7 +78,10 @@ impl Workers {
         if let Some(due) = entry.take_again(clock.now()) {
             self.run(entry, &Slot { name: format!("again {due}"), due }).await?;
         }
-        let due = entry.plan.latest(clock.now());
+        if self.board.follows(entry.job) {
+            entry.set_plan(Plan::before(&self.guard.dial_windows()?));
+        }
+        let due = entry.plan().latest(clock.now());
         let mut ran = false;
         if let Some(slot) = due {
             ran = self.run(entry, &slot).await?;
@@ -173,7 +176,7 @@ impl Workers {
     /// ended goes on when the queue opens.
     async fn sweep(&self, entry: &Entry) -> Result<Value, StoreError> {
         let now = self.lifecycle.clock.now();
-        let until = entry.plan.next(now).map_or(now.plus_ms(EVERY_MS), |slot| slot.due);
+        let until = entry.plan().next(now).map_or(now.plus_ms(EVERY_MS), |slot| slot.due);
         let sweep = self.lifecycle.reconcile(until).await?;
         if let Some(opens) = sweep.stopped_until {
             self.board.again(entry.job, opens);

@@ -4,6 +4,7 @@
 //! transaction takes a [`Tx`]; the time is always an argument, never `now()` in SQL.
 
 mod callbacks;
+mod dial_tests;
 mod events;
 mod facts;
 mod jobs;

@@ -48,6 +48,9 @@ pub struct Metrics {
     waiting_for_buyer: Gauge,
     heartbeat_ok: Gauge,
     heartbeat_at: Seconds,
+    heartbeat_step_ok: Family<[Label; 1], Gauge>,
+    dial_test_calls: Family<[Label; 1], Counter>,
+    delisting_failing_days: Gauge,
     marketplace_reachable: Gauge,
     marketplace_domain_working: Family<[(&'static str, String); 1], Gauge>,
     marketplace_strange: Family<[Label; 1], Gauge>,
@@ -132,6 +135,24 @@ impl Metrics {
                 "heartbeat_timestamp_seconds",
                 "When the last heartbeat ended, Unix time",
                 Seconds::default(),
+            ),
+            heartbeat_step_ok: add(
+                &mut r,
+                "heartbeat_step_ok",
+                "1 when the last heartbeat passed this step, 0 when it failed it or did not come to it",
+                Family::default(),
+            ),
+            dial_test_calls: add(
+                &mut r,
+                "dial_test_calls",
+                "Calls of the marketplace's dial tests that were seen",
+                Family::default(),
+            ),
+            delisting_failing_days: add(
+                &mut r,
+                "delisting_failing_days",
+                "Days in a row on which the dial test has failed; 5 freeze trading",
+                Gauge::default(),
             ),
             marketplace_reachable: add(
                 &mut r,
@@ -238,6 +259,21 @@ impl Metrics {
         self.marketplace_reachable.set(i64::from(reachable));
     }
 
+    /// How the last heartbeat went in one step.
+    pub fn set_heartbeat_step(&self, step: &'static str, passed: bool) {
+        self.heartbeat_step_ok.get_or_create(&[("step", step)]).set(i64::from(passed));
+    }
+
+    /// A call of a dial test was `answered` with 000000, or `refused`.
+    pub fn dial_test_call(&self, result: &'static str) {
+        self.dial_test_calls.get_or_create(&[("result", result)]).inc();
+    }
+
+    /// How many days in a row the dial test has failed.
+    pub fn set_delisting_failing_days(&self, days: i64) {
+        self.delisting_failing_days.set(days);
+    }
+
     /// Whether a domain of the configuration works, or rests after failures in a row.
     pub fn set_marketplace_domain(&self, endpoint: String, working: bool) {
         let labels = [("endpoint", endpoint)];
@@ -287,6 +323,9 @@ mod tests {
         metrics.set_licenses(State::Frozen, 4);
         metrics.set_heartbeat(true, 1_763_700_000.0);
         metrics.set_clock_skew(-1.5);
+        metrics.set_heartbeat_step("tls", true);
+        metrics.dial_test_call("answered");
+        metrics.set_delisting_failing_days(2);
         let text = metrics.encode();
         for line in [
             r#"authcoded_callbacks_total{activity="releaseLicenseCode",verdict="applied",result_code="000000"} 1"#,
@@ -300,6 +339,9 @@ mod tests {
             r#"authcoded_licenses{state="frozen"} 4"#,
             "authcoded_heartbeat_ok 1",
             "authcoded_clock_skew_seconds -1.5",
+            r#"authcoded_heartbeat_step_ok{step="tls"} 1"#,
+            r#"authcoded_dial_test_calls_total{result="answered"} 1"#,
+            "authcoded_delisting_failing_days 2",
             "authcoded_callback_duration_seconds_count 1",
             "authcoded_writer_queue 0",
         ] {

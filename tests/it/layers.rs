@@ -54,7 +54,8 @@ const FENCES: &[(&str, &[&str])] = &[
     ("hyper", &["http", "simulator", "cli"]),
     ("hyper_util", &["http", "simulator", "cli"]),
     ("http_body_util", &["http", "simulator", "cli"]),
-    ("tokio_rustls", &["http", "simulator"]),
+    ("tokio_rustls", &["http", "guard", "simulator"]),
+    ("rustls_platform_verifier", &["guard"]),
     (
         "ring",
         &["protocol", "store", "http", "cli", "lifecycle", "guard", "marketplace", "simulator"],

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod centuries;
 mod cli;
 mod codes;
 mod crash;

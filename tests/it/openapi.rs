@@ -381,6 +381,27 @@ async fn records(asker: &mut Asker<'_>) {
     };
     asker.until(Admin, "GET /v1/jobs", upkeep).await;
     asker.ok(Admin, "GET /v1/summary", none()).await;
+    let guard = asker.ok(Admin, "GET /v1/guard", none()).await;
+    assert_eq!(guard["delisting"]["failing_days"], 0, "{guard}");
+    for (days, severity) in [(1, "warning"), (2, "high"), (4, "emergency"), (0, "")] {
+        let word = json!({"failing_days": days, "reason": "a mail says so"});
+        let guard = asker.ok(Admin, "POST /v1/guard/delisting", word).await;
+        assert_eq!(guard["delisting"]["failing_days"], days, "{guard}");
+        let alarms = asker.ok(Admin, "GET /v1/alarms", none()).await;
+        let mut alarms = alarms["items"].as_array().expect("a list").iter();
+        let found = alarms.find(|alarm| alarm["kind"] == "delisting");
+        let found = found.and_then(|alarm| alarm["severity"].as_str()).unwrap_or_default();
+        assert_eq!(found, severity);
+    }
+    for word in
+        [json!({"failing_days": 1, "reason": " "}), json!({"failing_days": -1, "reason": "x"})]
+    {
+        asker.refused(Admin, "POST /v1/guard/delisting", word, "bad-request").await;
+    }
+    let told =
+        asker.ok(Admin, "GET /v1/events?kind=operator&source=operator&limit=1", none()).await;
+    let detail = told["items"][0]["detail"].as_str().expect("a text");
+    assert!(detail.ends_with("instead of 4; reason given: a mail says so"), "{detail}");
     usage(asker).await;
     let before = asker.ok(Admin, "GET /v1/lease-keys", none()).await;
     let rotated = asker.ok(Admin, "POST /v1/lease-keys/rotate", json!({"reason": "due"})).await;

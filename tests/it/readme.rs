@@ -115,6 +115,8 @@ fn it_lists_every_metric_and_no_other() {
     metrics.http_request("", 200);
     metrics.usage("", 0);
     metrics.set_licenses(State::Issued, 0);
+    metrics.set_heartbeat_step("", true);
+    metrics.dial_test_call("");
     metrics.set_marketplace_domain(String::new(), true);
     metrics.set_marketplace_strange("", 0);
     let text = metrics.encode();
