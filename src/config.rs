@@ -57,6 +57,9 @@ pub struct Config {
     /// How long records are kept.
     #[serde(default)]
     pub retention: Retention,
+    /// What the guard measures by.
+    #[serde(default)]
+    pub guard: Guard,
 }
 
 /// The public listener.
@@ -247,6 +250,21 @@ impl Default for Retention {
             job_runs_days: defaults::half_a_year(),
             usage_days: defaults::a_month(),
         }
+    }
+}
+
+/// What the guard measures by.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Guard {
+    /// How many orders may fail in a calendar month (Asia/Shanghai) before it is an alarm of its own.
+    #[serde(default = "defaults::failed_orders_per_month")]
+    pub failed_orders_per_month: u32,
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self { failed_orders_per_month: defaults::failed_orders_per_month() }
     }
 }
 

@@ -2,12 +2,14 @@
 //!
 //! Invariant: every function here is a function of its arguments; the time is always one of them.
 
+pub mod deafness;
 pub mod entitlement;
 pub mod lease;
 pub mod license;
 pub mod next_step;
 pub mod order;
 pub mod outcome;
+pub mod retry_window;
 pub mod slots;
 pub mod state;
 pub mod sweep;

@@ -1,11 +1,16 @@
 //! What must not be learnt from the marketplace first: our own availability, clock and troubles.
 
 mod alarms;
+mod deaf;
 mod heartbeat;
+mod restarts;
 
 pub use alarms::{Alarm, Severity};
+pub use deaf::told as told_of_gap;
 pub use heartbeat::{HeartbeatError, Prober};
+pub use restarts::{Advice, FailedOrdersReport};
 
+use crate::domain::retry_window::FAILED_ORDERS_PER_MONTH;
 use crate::domain::time::Timestamp;
 use crate::domain::transition::{EventDraft, EventKind, Source};
 use crate::lifecycle::Lifecycle;
@@ -16,13 +21,20 @@ use std::sync::Arc;
 pub struct Guard {
     lifecycle: Arc<Lifecycle>,
     prober: Prober,
+    failed_orders_per_month: u32,
 }
 
 impl Guard {
     /// Guards what `prober` reaches.
     #[must_use]
     pub fn new(lifecycle: Arc<Lifecycle>, prober: Prober) -> Self {
-        Self { lifecycle, prober }
+        Self { lifecycle, prober, failed_orders_per_month: FAILED_ORDERS_PER_MONTH }
+    }
+
+    /// Allows so many failed orders in a month before it is an alarm of its own.
+    #[must_use]
+    pub fn allowing_failed_orders(self, per_month: u32) -> Self {
+        Self { failed_orders_per_month: per_month, ..self }
     }
 
     /// How far our clock is ahead of the marketplace's, in milliseconds, if it is known.

@@ -1,5 +1,6 @@
 //! What operators call: everything there is to see, and the few orders there are to give.
 
+mod guard;
 mod orders;
 
 use super::access::{Token, check_host};
@@ -126,6 +127,7 @@ impl Admin {
                 Query::parse(query, &[])?;
                 shapes::lease_keys(&self.lifecycle.leases.keys(self.now()))
             }
+            ["v1", "guard"] => self.guard(query).await?,
             ["v1", "alarms"] => {
                 let alarms = self.guard.alarms()?;
                 page(query, &alarms.iter().map(shapes::alarm).collect::<Vec<_>>(), "id")?
@@ -165,6 +167,7 @@ impl Admin {
                 self.move_by_hand(code, request, Command::Release { order_id: None }).await
             }
             ["v1", "orders", order_id, "query"] => self.query_order(order_id, request).await,
+            ["v1", "guard", "restarted"] => self.restarted(request).await,
             ["v1", "probes"] => {
                 read_json::<NoBody>(request).await?;
                 let slot = format!("manual {}", self.now());
@@ -529,12 +532,13 @@ fn wrong_method(segments: &[&str]) -> Problem {
         | [
             "v1",
             "callbacks" | "orders" | "events" | "jobs" | "summary" | "alarms" | "drift"
-            | "lease-keys" | "usage",
+            | "lease-keys" | "usage" | "guard",
         ]
         | ["v1", "drift", "plan"] => Problem::method_not_allowed("GET"),
         ["v1", "licenses", _, "activate" | "query" | "received" | "release"]
         | ["v1", "orders", _, "query"]
         | ["v1", "drift", "apply"]
+        | ["v1", "guard", "restarted"]
         | ["v1", "lease-keys", "rotate"]
         | ["v1", "jobs", _, "run"] => Problem::method_not_allowed("POST"),
         _ => Problem::no_such_path(),

@@ -3,6 +3,7 @@
 //!
 //! Invariant: an activation whose answer is not known is never repeated before the marketplace was asked.
 
+use super::hearing::note_missed;
 use super::perform::{
     Performed, Told, append, perform, waits_behind_a_freeze, waits_for_activation,
 };
@@ -531,6 +532,9 @@ fn observe(
 ) -> Result<(), StoreError> {
     let not_activated = answer.verdict == QueryVerdict::NotActivated;
     let performed = perform(tx, told, license, &Command::Query(answer), Source::Query, now)?;
+    if let Performed::Done(after) = &performed {
+        note_missed(tx, license, after, now)?;
+    }
     if let Performed::Done(license) = performed
         && not_activated
         && waits_for_activation(&license)

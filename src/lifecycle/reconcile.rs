@@ -102,6 +102,7 @@ impl Lifecycle {
         if !done {
             sweep.left = self.due().await?.calls;
         }
+        self.settle_gaps(&sweep, done).await?;
         Ok(sweep)
     }
 
