@@ -8,6 +8,7 @@ mod domains;
 mod doubts;
 mod every_order;
 mod freezes;
+mod guard;
 mod imports;
 mod leases;
 mod lists;

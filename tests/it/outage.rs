@@ -99,8 +99,10 @@ async fn an_outage_leaves_the_restart_list_that_the_marketplace_shows() {
         let created = instant(&call["created_at"]);
         assert!(from <= created && created <= until, "{call} {gap}");
     }
-    let missed: Vec<_> = gap["missed"].as_array().expect("a list").iter().collect();
-    assert_eq!(missed.len(), 1, "a freeze leaves no trace: {gap}");
+    // The one that came late may have been found before it came; a freeze leaves no trace.
+    let missed = gap["missed"].as_array().expect("a list").iter();
+    let missed: Vec<_> = missed.filter(|missed| missed["arrived_at"].is_null()).collect();
+    assert_eq!(missed.len(), 1, "{gap}");
     assert_eq!((&missed[0]["code"], &missed[0]["scene"]), (&json!("PL-E"), &json!("RENEWAL")));
     assert!(instant(&gap["first_call_after"]) >= instant(&gap["until"]), "{gap}");
     let alarms = world.alarms().await;
@@ -113,8 +115,9 @@ async fn an_outage_leaves_the_restart_list_that_the_marketplace_shows() {
     }
     let guard = world.until_guard("all is ticked off", |guard| {
         let done = guard["restart_list"] == json!([]) && guard["retry_windows"] == json!([]);
-        let missed = &guard["deaf"][0]["missed"][0];
-        (done && !missed["arrived_at"].is_null()).then(|| guard.clone())
+        let mut missed = guard["deaf"][0]["missed"].as_array().expect("a list").iter();
+        let came = missed.all(|missed| !missed["arrived_at"].is_null());
+        (done && came).then(|| guard.clone())
     });
     let guard = guard.await;
     assert_eq!(guard["failed_orders"]["count"], 3, "they count in their month all the same");
