@@ -196,3 +196,51 @@ CREATE TABLE fact (
     name  TEXT NOT NULL PRIMARY KEY, -- marketplace_stopped_until, …
     value TEXT NOT NULL              -- its text
 ) STRICT, WITHOUT ROWID;
+
+-- Calls that failed: each one that was authentic and not answered 000000, and apart from them those that
+-- could not be proved authentic. A call has one row, however often it fails.
+CREATE TABLE retry_window (
+    id            INTEGER PRIMARY KEY, -- counts up
+    activity      TEXT    NOT NULL, -- as sent; '' when it is none that we know
+    code          TEXT    NOT NULL, -- the code; '' when it names none
+    order_id      TEXT    NOT NULL, -- the order; '' when it names none
+    order_line_id TEXT    NOT NULL, -- its line; '' when it names none
+    scene         TEXT    NOT NULL, -- RENEWAL, FREEZE, …; '' for a release and an order notification
+    digest        BLOB    NOT NULL, -- SHA-256 of a body that names neither; else empty
+    authentic     INTEGER NOT NULL CHECK (authentic IN (0, 1)), -- whether any attempt was
+    result_code   TEXT    NOT NULL, -- what the last attempt was answered
+    attempts      INTEGER NOT NULL, -- attempts seen in this round of retries
+    first_at      INTEGER NOT NULL, -- our clock at the first of them
+    last_at       INTEGER NOT NULL, -- our clock at the last of them
+    state         TEXT    NOT NULL CHECK (state IN ('open','restart','settled','dismissed')),
+    given_up_at   INTEGER,          -- when the window first closed without success
+    ended_at      INTEGER,          -- when it was settled or dismissed
+    reason        TEXT,             -- why an operator dismissed it
+    UNIQUE (code, order_id, activity, scene, order_line_id, digest)
+) STRICT;
+CREATE INDEX retry_window_live ON retry_window (state) WHERE state IN ('open','restart');
+CREATE INDEX retry_window_given_up ON retry_window (given_up_at) WHERE given_up_at IS NOT NULL;
+
+-- Times in which the marketplace's calls may not have reached us.
+CREATE TABLE deaf_gap (
+    id          INTEGER PRIMARY KEY, -- counts up
+    from_at     INTEGER NOT NULL, -- when we last heard before it
+    until_at    INTEGER NOT NULL, -- when we heard again
+    causes      TEXT    NOT NULL, -- why: down, paused, not_stored, clock, not_authentic
+    before_id   INTEGER,          -- the last authentic callback before it
+    settled_at  INTEGER,          -- when every code had been compared with the marketplace since
+    asked       INTEGER NOT NULL, -- codes compared until then, sweep by sweep
+    repaired    INTEGER NOT NULL  -- those whose answer told what we did not know
+) STRICT;
+CREATE INDEX deaf_gap_open ON deaf_gap (id) WHERE settled_at IS NULL;
+
+-- Calls that must have been made in a gap, because the marketplace holds what only they would have told.
+CREATE TABLE missed_call (
+    gap        INTEGER NOT NULL, -- the deaf_gap
+    code       TEXT    NOT NULL, -- the code
+    scene      TEXT    NOT NULL CHECK (scene IN ('RENEWAL','UNSUBSCRIBE_RENEWAL_PERIOD','RELEASE')),
+    found_at   INTEGER NOT NULL, -- our clock when the answer came
+    arrived_at INTEGER,          -- when such a call came after all
+    PRIMARY KEY (gap, code, scene)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX missed_call_open ON missed_call (code) WHERE arrived_at IS NULL;

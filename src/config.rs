@@ -195,11 +195,15 @@ pub struct Guard {
     /// Whether the product is on sale, so that the marketplace dials each half-day (protocol.md §6).
     #[serde(default = "defaults::on_sale")]
     pub on_sale: bool,
+    /// How many orders may fail in a calendar month (Asia/Shanghai) before it is an alarm of its own.
+    #[serde(default = "defaults::failed_orders_per_month")]
+    pub failed_orders_per_month: u32,
 }
 
 impl Default for Guard {
     fn default() -> Self {
-        Self { on_sale: defaults::on_sale() }
+        let failed_orders_per_month = defaults::failed_orders_per_month();
+        Self { on_sale: defaults::on_sale(), failed_orders_per_month }
     }
 }
 

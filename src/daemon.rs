@@ -39,6 +39,7 @@ pub struct Daemon {
     listeners: Vec<Serving>,
     workers: JoinSet<()>,
     ticks: Ticks,
+    lifecycle: Arc<Lifecycle>,
     store: Store,
     writer_end: oneshot::Receiver<WriterEnd>,
     _held: HeldLock,
@@ -119,7 +120,13 @@ impl Daemon {
             Arc::new(Board::new(config.schedule.zone, &config.schedule.heartbeat, clock.clone()));
         let (stop, stopping) = watch::channel(false);
         let tls = callback_tls(&config)?;
-        let parts = Parts { config: &config, secrets: &secrets, lifecycle, guard, board };
+        let parts = Parts {
+            config: &config,
+            secrets: &secrets,
+            lifecycle: Arc::clone(&lifecycle),
+            guard,
+            board,
+        };
         let listeners = parts.listen(bound, keys, tls, &stopping);
         let workers = parts.work(&stopping);
         let board = Arc::clone(&parts.board);
@@ -131,6 +138,7 @@ impl Daemon {
             listeners,
             workers,
             ticks,
+            lifecycle,
             store,
             writer_end,
             _held: HeldLock(lock),
@@ -152,6 +160,9 @@ impl Daemon {
         }
         self.ticks.stop().await;
         self.workers.shutdown().await;
+        if let Err(error) = self.lifecycle.follow_failed_calls().await {
+            tracing::warn!(%error, "calls that failed could not be noted: look for them in the seller's console");
+        }
         self.store.shut_down();
         match tokio::time::timeout(WRITER_DRAIN, &mut self.writer_end).await {
             Ok(Ok(WriterEnd::Asked)) => tracing::info!("stopped"),
@@ -223,7 +234,8 @@ fn guard(
     };
     let key = keys.first().context("callback.access-key-files names no key")?.clone();
     let prober = Prober::new(url, key, extra_ca, lifecycle.clock.clone())?;
-    Ok(Guard::new(Arc::clone(lifecycle), prober, config.guard.on_sale))
+    let guard = Guard::new(Arc::clone(lifecycle), prober, config.guard.on_sale);
+    Ok(guard.allowing_failed_orders(config.guard.failed_orders_per_month))
 }
 
 fn callback_tls(config: &Config) -> anyhow::Result<Option<Tls>> {

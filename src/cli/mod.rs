@@ -7,6 +7,7 @@ mod callback;
 mod check;
 mod codes;
 mod csv;
+mod delisting;
 mod drift;
 mod guard;
 mod import;
@@ -87,9 +88,9 @@ enum Command {
     /// Run and list availability heartbeats: what the marketplace's dial test would find
     #[command(subcommand)]
     Probe(probe::Command),
-    /// Look at the delisting clock and at the marketplace's dial tests
-    #[command(subcommand)]
-    Guard(guard::Command),
+    /// Show the delisting clock, failed calls, what is to be restarted by hand, and missed calls
+    #[command(after_help = guard::HELP)]
+    Guard(guard::Args),
     /// List and run the background jobs
     #[command(subcommand)]
     Job(job::Command),
@@ -146,7 +147,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Callback(command) => wait_for(callback::run(Api::of(&config)?, command)),
         Command::Order(command) => wait_for(order::run(Api::of(&config)?, command)),
         Command::Probe(command) => wait_for(probe::run(Api::of(&config)?, command)),
-        Command::Guard(command) => wait_for(guard::run(Api::of(&config)?, command)),
+        Command::Guard(args) => wait_for(guard::run(Api::of(&config)?, args)),
         Command::Job(command) => wait_for(job::run(Api::of(&config)?, command)),
         Command::Drift(args) => wait_for(drift::run(Api::of(&config)?, args)),
         Command::Lease(command) => wait_for(lease::run(Api::of(&config)?, command)),

@@ -116,7 +116,7 @@ fn verdict(probe: &Value, steps: &[Value]) -> String {
         ),
         "failed" => format!(
             "probe {id}: FAILED. The dial test would fail now, at {name}: {detail}.\n\
-             Repair that first, then run this again. Five failing days in a row freeze trading (`authcoded guard show`)."
+             Repair that first, then run this again. Five failing days in a row freeze trading (`authcoded guard`)."
         ),
         other => format!("probe {id}: {}", print::harmless(other)),
     }

@@ -1,6 +1,7 @@
 //! What holds when a key is not written (product.md §6).
 
 use super::{HttpUrl, SocketMode};
+use crate::domain::retry_window::FAILED_ORDERS_PER_MONTH;
 use crate::domain::slots::{HeartbeatTimes, Zone};
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -74,6 +75,10 @@ pub(super) const fn new_codes_per_hour() -> u32 {
 
 pub(super) const fn lease_hours() -> u32 {
     24
+}
+
+pub(super) const fn failed_orders_per_month() -> u32 {
+    FAILED_ORDERS_PER_MONTH
 }
 
 pub(super) const fn half_a_year() -> u32 {

@@ -2,6 +2,7 @@
 //!
 //! Invariant: every function here is a function of its arguments; the time is always one of them.
 
+pub mod deafness;
 pub mod delisting;
 pub mod dial_test;
 pub mod entitlement;
@@ -10,6 +11,7 @@ pub mod license;
 pub mod next_step;
 pub mod order;
 pub mod outcome;
+pub mod retry_window;
 pub mod slots;
 pub mod state;
 pub mod sweep;

@@ -54,6 +54,14 @@ impl Timestamp {
     }
 }
 
+/// The calendar month in Beijing that holds `at`: when it began, and `yyyy-mm`.
+#[must_use]
+pub fn beijing_month(at: Timestamp) -> (Timestamp, String) {
+    let (year, month, _) = civil_from_days(at.beijing_day());
+    let began = days_from_civil(year, month, 1).saturating_mul(DAY_MS);
+    (Timestamp(began).plus_ms(-BEIJING_OFFSET_MS), format!("{year:04}-{month:02}"))
+}
+
 /// The date `yyyy-mm-dd` of the day with this number, counted from 1970-01-01.
 #[must_use]
 pub fn day_text(day: i64) -> String {
@@ -246,6 +254,16 @@ mod tests {
         let at = DateText::parse("20240228160000").expect("a date").utc();
         assert_eq!(day_text(at.beijing_day()), "2024-02-29");
         assert_eq!(day_text(0), "1970-01-01");
+    }
+
+    #[test]
+    fn a_month_begins_in_beijing() {
+        let at = |text| DateText::parse(text).expect("a date").utc();
+        let november = (at("20261031160000"), "2026-11".to_owned());
+        assert_eq!(beijing_month(at("20261031160000")), november);
+        assert_eq!(beijing_month(at("20261130155959")), november);
+        assert_eq!(beijing_month(at("20261031155959")).1, "2026-10");
+        assert_eq!(beijing_month(at("20261231160000")).1, "2027-01");
     }
 
     #[test]

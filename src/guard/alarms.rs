@@ -87,6 +87,8 @@ impl Guard {
         let now = self.lifecycle.clock.now();
         let mut alarms = Vec::new();
         self.stop_and_skew(now, &mut alarms);
+        alarms.extend(self.restart_alarms(now)?);
+        alarms.extend(self.deaf_alarms()?);
         let filter = EventFilter {
             kind: Some("contradiction".to_owned()),
             since: Some(now.plus_ms(-CONTRADICTION_MS)),

@@ -2,12 +2,17 @@
 
 mod alarms;
 mod availability;
+mod deaf;
 mod heartbeat;
+mod restarts;
 
 pub use alarms::{Alarm, Severity};
 pub use availability::{Availability, Corrected};
+pub use deaf::told as told_of_gap;
 pub use heartbeat::{HeartbeatError, Prober};
+pub use restarts::{Advice, FailedOrdersReport};
 
+use crate::domain::retry_window::FAILED_ORDERS_PER_MONTH;
 use crate::domain::time::Timestamp;
 use crate::domain::transition::{EventDraft, EventKind, Source};
 use crate::lifecycle::Lifecycle;
@@ -20,13 +25,20 @@ pub struct Guard {
     prober: Prober,
     /// The marketplace dials each half-day.
     on_sale: bool,
+    failed_orders_per_month: u32,
 }
 
 impl Guard {
     /// Guards what `prober` reaches; a product that is `on_sale` is dialled by the marketplace.
     #[must_use]
     pub fn new(lifecycle: Arc<Lifecycle>, prober: Prober, on_sale: bool) -> Self {
-        Self { lifecycle, prober, on_sale }
+        Self { lifecycle, prober, on_sale, failed_orders_per_month: FAILED_ORDERS_PER_MONTH }
+    }
+
+    /// Allows so many failed orders in a month before it is an alarm of its own.
+    #[must_use]
+    pub fn allowing_failed_orders(self, per_month: u32) -> Self {
+        Self { failed_orders_per_month: per_month, ..self }
     }
 
     /// How far our clock is ahead of the marketplace's, in milliseconds, if it is known.

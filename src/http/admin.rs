@@ -1,5 +1,6 @@
 //! What operators call: everything there is to see, and the few orders there are to give.
 
+mod delisting;
 mod guard;
 mod orders;
 
@@ -117,7 +118,6 @@ impl Admin {
                 page(query, &jobs.iter().map(shapes::job).collect::<Vec<_>>(), "name")?
             }
             ["v1", "summary"] => self.summary()?,
-            ["v1", "guard"] => self.stand(query)?,
             ["v1", "drift"] => self.drift(query).await?,
             ["v1", "drift", "plan"] => {
                 Query::parse(query, &[])?;
@@ -128,6 +128,7 @@ impl Admin {
                 Query::parse(query, &[])?;
                 shapes::lease_keys(&self.lifecycle.leases.keys(self.now()))
             }
+            ["v1", "guard"] => self.guard(query).await?,
             ["v1", "alarms"] => {
                 let alarms = self.guard.alarms()?;
                 page(query, &alarms.iter().map(shapes::alarm).collect::<Vec<_>>(), "id")?
@@ -167,6 +168,7 @@ impl Admin {
                 self.move_by_hand(code, request, Command::Release { order_id: None }).await
             }
             ["v1", "orders", order_id, "query"] => self.query_order(order_id, request).await,
+            ["v1", "guard", "restarted"] => self.restarted(request).await,
             ["v1", "probes"] => {
                 read_json::<NoBody>(request).await?;
                 let slot = format!("manual {}", self.now());
@@ -537,7 +539,7 @@ fn wrong_method(segments: &[&str]) -> Problem {
         | ["v1", "drift", "plan"] => Problem::method_not_allowed("GET"),
         ["v1", "licenses", _, "activate" | "query" | "received" | "release"]
         | ["v1", "orders", _, "query"]
-        | ["v1", "guard", "delisting"]
+        | ["v1", "guard", "delisting" | "restarted"]
         | ["v1", "drift", "apply"]
         | ["v1", "lease-keys", "rotate"]
         | ["v1", "jobs", _, "run"] => Problem::method_not_allowed("POST"),

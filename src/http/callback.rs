@@ -11,6 +11,7 @@ use crate::domain::dial_test::PROBE_CODE;
 use crate::domain::outcome::ResultCode;
 use crate::domain::time::Timestamp;
 use crate::lifecycle::{Arrival, Evidence, Lifecycle, Reply};
+use crate::protocol::call_name::peek;
 use crate::protocol::callback::{self, Activity};
 use crate::protocol::callback_auth::{AccessKey, Verified, verify};
 use crate::protocol::{DecodeError, order_notice};
@@ -243,7 +244,8 @@ impl CallbackRoute {
         let took = began.elapsed();
         let result_code = refused.code.as_str();
         self.lifecycle.metrics.callback(activity, "refused", result_code, took);
-        if !self.refusals.take(received_at) {
+        let authentic = refused.signed_at.is_some();
+        if !self.refusals.take(received_at) && !authentic {
             tracing::debug!(result_code, "a refused callback was counted, not recorded: too many");
             return refused.code;
         }
@@ -256,7 +258,7 @@ impl CallbackRoute {
             "callback: {}",
             refused.why
         );
-        let kept = if refused.signed_at.is_some() { refused.body.len() } else { UNVERIFIED_KEPT };
+        let kept = if authentic { refused.body.len() } else { UNVERIFIED_KEPT };
         let draft = CallbackDraft {
             received_at,
             activity: activity.to_owned(),
@@ -269,7 +271,9 @@ impl CallbackRoute {
             duration_ms: i64::try_from(took.as_millis()).unwrap_or(i64::MAX),
             body: refused.body[..refused.body.len().min(kept)].to_vec(),
         };
-        self.lifecycle.store.post(move |tx| tx.insert_callback(&draft).map(drop));
+        let mut peeked = peek(refused.body);
+        peeked.test |= self.probe_codes.contains(&peeked.name.code);
+        self.lifecycle.record_refusal(draft, peeked);
         refused.code
     }
 }

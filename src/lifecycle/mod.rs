@@ -14,6 +14,7 @@ mod dial_tests;
 mod drift;
 mod entitlement;
 mod evidence;
+mod failed_calls;
 mod hearing;
 mod leases;
 mod orders;
@@ -32,6 +33,7 @@ pub use client_key::{ClientKey, ClientKeyError};
 pub use drift::{Drift, DriftPage};
 pub use entitlement::Entitlement;
 pub use evidence::{Evidence, Reply};
+pub use failed_calls::Followed;
 pub use leases::{LeaseKeyError, LeaseKeys, Leases, Retired, RotateError};
 pub use orders::OrderReport;
 pub use reconcile::Plan;
@@ -48,7 +50,6 @@ use crate::marketplace::Client;
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
 use std::collections::HashMap;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use tokio::sync::{Notify, watch};
 
@@ -100,8 +101,10 @@ pub struct Lifecycle {
     pub metrics: Arc<Metrics>,
     /// Wakes the activation worker when calls are owed.
     pub owed: Notify,
-    /// A real call could not be stored, or our clock refused calls, since the minute's last mark.
-    missed_calls: AtomicBool,
+    /// Whether we hear the marketplace's calls.
+    ears: hearing::Ears,
+    /// Calls that failed and could not be stored.
+    unstored: failed_calls::Unstored,
     /// Queries under way for the software's sake: one per code, whoever waits.
     asking: Mutex<HashMap<Code, watch::Receiver<()>>>,
 }
@@ -118,6 +121,7 @@ impl Lifecycle {
         keys: Keys,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let ears = hearing::Ears::new(clock.now());
         Self {
             store,
             marketplace,
@@ -128,7 +132,8 @@ impl Lifecycle {
             clients: keys.clients,
             metrics,
             owed: Notify::new(),
-            missed_calls: AtomicBool::new(false),
+            ears,
+            unstored: failed_calls::Unstored::default(),
             asking: Mutex::new(HashMap::new()),
         }
     }

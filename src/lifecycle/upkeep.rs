@@ -8,6 +8,8 @@ use crate::store::{StoreError, Tx};
 const NONCE_MS: i64 = 10 * MINUTE_MS;
 /// Rows deleted in one transaction at most, so that no callback waits for the broom.
 const BATCH: i64 = 500;
+/// Failed calls and gaps are kept at least so long, in days.
+const WINDOW_DAYS: i64 = 62;
 
 /// How long things are kept.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +37,10 @@ pub struct Swept {
     pub jobs: usize,
     /// Entries of usage forgotten.
     pub usage: usize,
+    /// Failed calls forgotten that had ended.
+    pub failed_calls: usize,
+    /// Gaps forgotten that were settled.
+    pub gaps: usize,
 }
 
 impl Lifecycle {
@@ -74,6 +80,10 @@ impl Lifecycle {
                 break;
             }
         }
+        // As long as the callbacks they tell of, and past the month in which orders are counted.
+        let windows = before(keep.callback_days.max(WINDOW_DAYS));
+        swept.failed_calls = self.store.write(move |tx| tx.prune_failed_calls(windows)).await?;
+        swept.gaps = self.store.write(move |tx| tx.prune_gaps(windows)).await?;
         swept.probes = self.store.write(move |tx| tx.prune_probes(probes_before)).await?;
         let first_probe_day = probes_before.beijing_day();
         self.store.write(move |tx| tx.prune_dial_tests(first_probe_day)).await?;

@@ -301,6 +301,12 @@ impl Client {
         self.flow.health.skew_ms()
     }
 
+    /// The same, unless it was measured longer than `age` ago.
+    #[must_use]
+    pub fn recent_clock_skew_ms(&self, age: Duration) -> Option<i64> {
+        self.flow.health.skew_ms_within(age)
+    }
+
     /// How many requests had which outcome, for metrics.
     #[must_use]
     pub fn counts(&self) -> Vec<Count> {

@@ -6,6 +6,7 @@
 pub mod aksk;
 mod aksk_verify;
 mod body;
+pub mod call_name;
 pub mod callback;
 pub mod callback_auth;
 pub mod hex;

@@ -61,6 +61,7 @@ impl Workers {
         loop {
             if let Err(error) = self.look(entry, starting).await {
                 tracing::error!(job = entry.job.as_str(), %error, "a job could not be recorded");
+                self.lifecycle.could_not_store();
                 tokio::time::sleep(AFTER_FAULT).await;
             }
             starting = false;
@@ -153,7 +154,13 @@ impl Workers {
                 if self.lifecycle.mark_hearing().await? {
                     self.board.again(Job::Reconcile, self.lifecycle.clock.now());
                 }
-                json!({ "calls": calls, "orders_arrived": orders, "nonces_forgotten": nonces })
+                let followed = self.lifecycle.follow_failed_calls().await?;
+                json!({
+                    "calls": calls,
+                    "orders_arrived": orders,
+                    "nonces_forgotten": nonces,
+                    "given_up": followed.given_up,
+                })
             }
             Job::Reconcile => self.sweep(entry).await?,
             Job::Usage => {
@@ -167,6 +174,8 @@ impl Workers {
                     "probes": swept.probes,
                     "jobs": swept.jobs,
                     "usage": swept.usage,
+                    "failed_calls": swept.failed_calls,
+                    "gaps": swept.gaps,
                 })
             }
         })

@@ -4,6 +4,7 @@
 //! transaction takes a [`Tx`]; the time is always an argument, never `now()` in SQL.
 
 mod callbacks;
+mod deaf_gaps;
 mod dial_tests;
 mod events;
 mod facts;
@@ -12,6 +13,7 @@ mod licenses;
 mod orders;
 mod outbox;
 mod reader;
+mod retry_windows;
 mod schema;
 mod usage;
 mod writer;
@@ -19,12 +21,14 @@ mod writer;
 pub use callbacks::{
     CallbackDraft, CallbackFilter, CallbackRow, LedgerEntry, Orphan, Replay, Verdict,
 };
+pub use deaf_gaps::{DeafGap, MissedCall};
 pub use events::{ChainReport, EventFilter, EventRow};
 pub use jobs::{JobRun, ProbeDraft, ProbeRow};
 pub use licenses::{LicenseFilter, LicenseRow};
 pub use orders::{OrderFacts, OrderFilter, OrderRow, Overdue};
 pub use outbox::{Call, Owed};
 pub use reader::Snapshot;
+pub use retry_windows::{FailedCall, FailedCallRow, FailedOrders, WindowState};
 pub use usage::{
     UsageBatch, UsageDay, UsageEnd, UsageFilter, UsageLimits, UsageRow, UsageState, UsageTrouble,
 };

@@ -55,6 +55,9 @@ pub struct Metrics {
     marketplace_domain_working: Family<[(&'static str, String); 1], Gauge>,
     marketplace_strange: Family<[Label; 1], Gauge>,
     clock_skew: Seconds,
+    failed_calls: Family<[Label; 2], Gauge>,
+    failed_orders: Family<[Label; 1], Gauge>,
+    deaf_gaps: Gauge,
 }
 
 impl Default for Metrics {
@@ -178,6 +181,24 @@ impl Metrics {
                 "How far our clock is ahead of the marketplace's",
                 Seconds::default(),
             ),
+            failed_calls: add(
+                &mut r,
+                "failed_calls",
+                "Calls that failed: repeated by the marketplace (open), or given up (restart)",
+                Family::default(),
+            ),
+            failed_orders: add(
+                &mut r,
+                "failed_orders",
+                "Orders of this month whose calls were given up (failed), or may be (at_risk)",
+                Family::default(),
+            ),
+            deaf_gaps: add(
+                &mut r,
+                "deaf_gaps",
+                "Gaps in which calls may have been missed, and after which not every code was compared",
+                Gauge::default(),
+            ),
             registry: r,
         }
     }
@@ -290,6 +311,23 @@ impl Metrics {
         self.clock_skew.set(seconds);
     }
 
+    /// How many failed calls stand so, and whether they are proved to be the marketplace's.
+    pub fn set_failed_calls(&self, state: &'static str, authentic: bool, calls: i64) {
+        let authentic = if authentic { "yes" } else { "no" };
+        let labels = [("state", state), ("authentic", authentic)];
+        self.failed_calls.get_or_create(&labels).set(calls);
+    }
+
+    /// How many orders of this month `failed`, or are `at_risk`.
+    pub fn set_failed_orders(&self, state: &'static str, orders: u32) {
+        self.failed_orders.get_or_create(&[("state", state)]).set(i64::from(orders));
+    }
+
+    /// How many gaps are not settled.
+    pub fn set_deaf_gaps(&self, gaps: i64) {
+        self.deaf_gaps.set(gaps);
+    }
+
     /// The text of `GET /metrics`, in the OpenMetrics format.
     #[must_use]
     pub fn encode(&self) -> String {
@@ -326,6 +364,9 @@ mod tests {
         metrics.set_heartbeat_step("tls", true);
         metrics.dial_test_call("answered");
         metrics.set_delisting_failing_days(2);
+        metrics.set_failed_calls("restart", true, 2);
+        metrics.set_failed_orders("at_risk", 6);
+        metrics.set_deaf_gaps(1);
         let text = metrics.encode();
         for line in [
             r#"authcoded_callbacks_total{activity="releaseLicenseCode",verdict="applied",result_code="000000"} 1"#,
@@ -342,6 +383,9 @@ mod tests {
             r#"authcoded_heartbeat_step_ok{step="tls"} 1"#,
             r#"authcoded_dial_test_calls_total{result="answered"} 1"#,
             "authcoded_delisting_failing_days 2",
+            r#"authcoded_failed_calls{state="restart",authentic="yes"} 2"#,
+            r#"authcoded_failed_orders{state="at_risk"} 6"#,
+            "authcoded_deaf_gaps 1",
             "authcoded_callback_duration_seconds_count 1",
             "authcoded_writer_queue 0",
         ] {

@@ -317,7 +317,7 @@ tls      FAILED   31 ms  TLS: the certificate expired 2 days ago  renew it
 renewal  skipped  -      not tried, because tls failed
 
 probe 7: FAILED. The dial test would fail now, at tls: TLS: the certificate expired 2 days ago.
-Repair that first, then run this again. Five failing days in a row freeze trading (`authcoded guard show`).
+Repair that first, then run this again. Five failing days in a row freeze trading (`authcoded guard`).
 ";
     assert_eq!(told, expected);
 }
@@ -332,7 +332,7 @@ fn the_delisting_clock_is_shown_and_corrected_with_a_reason() {
         let dials = json!({"last_at": null, "morning": {"earliest": "09:00", "latest": "10:31"}, "afternoon": null});
         (200, json!({"delisting": clock, "dial_tests": dials}))
     });
-    let told = out(&stand.run(&["guard", "show"]));
+    let told = out(&stand.run(&["guard"]));
     assert!(told.contains("failing days    2 in a row (5 freeze trading)"), "{told}");
     assert!(told.contains("09:00 to 10:31 in Beijing"), "{told}");
     assert!(told.contains("none was seen yet"), "{told}");

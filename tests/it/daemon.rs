@@ -11,6 +11,7 @@ mod doubts;
 mod every_order;
 mod fault_proxy;
 mod freezes;
+mod guard;
 mod heartbeats;
 mod imports;
 mod leases;

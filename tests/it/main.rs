@@ -18,6 +18,7 @@ mod lives;
 mod marketplace;
 mod naive;
 mod openapi;
+mod outage;
 mod packaging;
 mod peer;
 mod readme;

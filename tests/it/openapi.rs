@@ -250,6 +250,7 @@ async fn answers_have_the_described_status_type_and_fields() {
     let mut asker = Asker::new(&daemon, &document);
     lives_of_codes(&mut asker).await;
     orders(&mut asker).await;
+    guard(&mut asker).await;
     records(&mut asker).await;
     refusals(&mut asker).await;
     for listener in [Listener::Admin, Listener::Software] {
@@ -364,6 +365,33 @@ async fn drift(asker: &mut Asker<'_>, known: &str) {
     assert_eq!(outcomes, ["done", "done", "refused", "refused"], "{repaired}");
     let alarms = asker.ok(Admin, "GET /v1/alarms", json!({})).await;
     assert_eq!(alarms["items"][0]["kind"], "contradiction", "{alarms}");
+}
+
+/// Calls that failed, as two hours would leave them, and a gap.
+async fn guard(asker: &mut Asker<'_>) {
+    use Listener::Admin;
+    asker.daemon.edit(
+        "INSERT INTO retry_window VALUES \
+         (NULL, 'refreshLicenseCode', 'PL-OF-YORE', 'CS-1', 'CS-1-1', 'RENEWAL', x'', 1, '000005', 61, 1, 2, \
+          'restart', 3, NULL, NULL), \
+         (NULL, 'updateLicenseCodeStatus', 'PL-OF-YORE', '', '', 'FREEZE', x'', 0, '000001', 2, \
+          9000000000000, 9000000000001, 'open', NULL, NULL, NULL); \
+         INSERT INTO deaf_gap VALUES (NULL, 1000, 9000000, 'clock down', NULL, NULL, 0, 0); \
+         INSERT INTO missed_call VALUES (last_insert_rowid(), 'PL-OF-YORE', 'RELEASE', 9000001, NULL);",
+    );
+    asker.ok(Admin, "POST /v1/licenses", json!({"code": "PL-COMMIT", "activate": false})).await;
+    let report = asker.ok(Admin, "GET /v1/guard", json!({})).await;
+    for list in ["retry_windows", "restart_list", "deaf"] {
+        assert!(report[list][0].is_object(), "{list} is empty: {report}");
+    }
+    assert!(report["deaf"].to_string().contains("PL-OF-YORE"), "{report}");
+    let line = "POST /v1/guard/restarted";
+    let body = json!({"order_or_code": "CS-1", "reason": "done by hand"});
+    assert_eq!(asker.ok(Admin, line, body.clone()).await["ticked_off"], 1);
+    asker.refused(Admin, line, body, "not-found").await;
+    asker
+        .refused(Admin, line, json!({"order_or_code": "CS-1", "reason": " "}), "bad-request")
+        .await;
 }
 
 /// Lists, their pages, and what stands in them.
