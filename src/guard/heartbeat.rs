@@ -22,7 +22,7 @@ const STALE_MS: i64 = 61_000;
 /// The largest reply worth reading.
 const REPLY_MAX: usize = 16 << 10;
 /// An id that no purchase has.
-const PROBE_CODE: &str = "AUTHCODED-HEARTBEAT";
+pub(super) const PROBE_CODE: &str = "AUTHCODED-HEARTBEAT";
 
 /// How a step or the whole went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

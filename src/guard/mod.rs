@@ -1,9 +1,12 @@
 //! What must not be learnt from the marketplace first: our own availability, clock and troubles.
 
 mod alarms;
+mod doctor;
 mod heartbeat;
+mod signature;
 
 pub use alarms::{Alarm, Severity};
+pub use doctor::{DoctorQueue, RefusedCall, start_doctor};
 pub use heartbeat::{HeartbeatError, Prober};
 
 use crate::domain::time::Timestamp;

@@ -4,6 +4,7 @@
 //! transaction takes a [`Tx`]; the time is always an argument, never `now()` in SQL.
 
 mod callbacks;
+mod diagnoses;
 mod events;
 mod facts;
 mod jobs;
@@ -18,6 +19,7 @@ mod writer;
 pub use callbacks::{
     CallbackDraft, CallbackFilter, CallbackRow, LedgerEntry, Orphan, Replay, Verdict,
 };
+pub use diagnoses::{DIAGNOSES_APART_MS, DiagnosisDraft, DiagnosisRow};
 pub use events::{ChainReport, EventFilter, EventRow};
 pub use jobs::{JobRun, ProbeDraft, ProbeRow};
 pub use licenses::{LicenseFilter, LicenseRow};

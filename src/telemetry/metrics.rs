@@ -52,6 +52,8 @@ pub struct Metrics {
     marketplace_domain_working: Family<[(&'static str, String); 1], Gauge>,
     marketplace_strange: Family<[Label; 1], Gauge>,
     clock_skew: Seconds,
+    diagnoses: Family<[Label; 1], Counter>,
+    unexamined: Counter,
 }
 
 impl Default for Metrics {
@@ -157,6 +159,18 @@ impl Metrics {
                 "How far our clock is ahead of the marketplace's",
                 Seconds::default(),
             ),
+            diagnoses: add(
+                &mut r,
+                "signature_diagnoses",
+                "Refused callbacks that the signature doctor examined",
+                Family::default(),
+            ),
+            unexamined: add(
+                &mut r,
+                "signature_unexamined",
+                "Refused callbacks for which the signature doctor had no time",
+                Counter::default(),
+            ),
             registry: r,
         }
     }
@@ -252,6 +266,16 @@ impl Metrics {
     /// How many seconds our clock is ahead of the marketplace's; negative when it is behind.
     pub fn set_clock_skew(&self, seconds: f64) {
         self.clock_skew.set(seconds);
+    }
+
+    /// The signature doctor found this cause.
+    pub fn diagnosis(&self, cause: &'static str) {
+        self.diagnoses.get_or_create(&[("cause", cause)]).inc();
+    }
+
+    /// The signature doctor had no time for a refused callback.
+    pub fn unexamined(&self) {
+        self.unexamined.inc();
     }
 
     /// The text of `GET /metrics`, in the OpenMetrics format.

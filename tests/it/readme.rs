@@ -117,6 +117,7 @@ fn it_lists_every_metric_and_no_other() {
     metrics.set_licenses(State::Issued, 0);
     metrics.set_marketplace_domain(String::new(), true);
     metrics.set_marketplace_strange("", 0);
+    metrics.diagnosis("");
     let text = metrics.encode();
     let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let mut names: Vec<_> =
