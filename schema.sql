@@ -64,10 +64,21 @@ CREATE TABLE callback (
     detail      TEXT    NOT NULL,    -- why, for people
     duration_ms INTEGER NOT NULL,    -- from the last byte of the request to the decision
     settled_at  INTEGER,             -- an orphan's end: when it was applied or given up
-    body        BLOB    NOT NULL     -- the bytes as received; cut at 4 KiB when nothing was verified
+    body        BLOB    NOT NULL,    -- the bytes as received; cut at 4 KiB when nothing was verified
+    doctor      TEXT                 -- why the signature did not hold: a word of the signature doctor; NULL when it was not asked
 ) STRICT;
 CREATE INDEX callback_by_code ON callback (code, id) WHERE code IS NOT NULL;
 CREATE INDEX callback_orphan ON callback (code, id) WHERE verdict = 'orphan' AND settled_at IS NULL;
+
+-- Why signatures do not hold: each cause with its present run of refusals.
+CREATE TABLE diagnosis (
+    cause    TEXT    NOT NULL PRIMARY KEY, -- a word of the signature doctor
+    since    INTEGER NOT NULL, -- the run's first refusal
+    last_at  INTEGER NOT NULL, -- its last one; an hour later the cause is taken for gone
+    refusals INTEGER NOT NULL, -- how many of the run were examined
+    proven   INTEGER NOT NULL CHECK (proven IN (0, 1)), -- a key of ours made one of the signatures
+    text     TEXT    NOT NULL  -- what was found last, for people
+) STRICT, WITHOUT ROWID;
 
 -- Nonces seen, with the answer to give again. Rows older than the replay window are pruned.
 CREATE TABLE replay (

@@ -78,6 +78,9 @@ pub struct Callback {
     pub public_url: Option<HttpUrl>,
     /// The access keys (protocol.md 4.1), newest first; two while one replaces the other.
     pub access_key_files: Vec<SecretFile>,
+    /// Keys that are accepted no longer, newest first: only to name them when something still signs with one.
+    #[serde(default)]
+    pub retired_access_key_files: Vec<SecretFile>,
     /// The certificate chain, PEM, when TLS ends here and not at a proxy.
     #[serde(default)]
     pub tls_cert: Option<PathBuf>,
@@ -406,7 +409,10 @@ impl Config {
     }
 
     fn resolve(&mut self, folder: &Path) {
-        let secrets = self.callback.access_key_files.iter_mut().chain([
+        let callback = &mut self.callback;
+        let keys =
+            callback.access_key_files.iter_mut().chain(&mut callback.retired_access_key_files);
+        let secrets = keys.chain([
             &mut self.marketplace.ak_file,
             &mut self.marketplace.sk_file,
             &mut self.admin.token_file,
@@ -414,7 +420,7 @@ impl Config {
         ]);
         let orders = self.orders.iter_mut().flat_map(|orders| &mut orders.access_key_files);
         let secrets = secrets.chain(orders);
-        secrets.chain(&mut self.callback.tls_key).for_each(|secret| secret.resolve(folder));
+        secrets.chain(&mut callback.tls_key).for_each(|secret| secret.resolve(folder));
         let paths = [
             Some(&mut self.data_dir),
             self.callback.tls_cert.as_mut(),

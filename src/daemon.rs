@@ -5,7 +5,7 @@
 use crate::clock::Clock;
 use crate::config::{self, Config, Secrets};
 use crate::domain::time::Timestamp;
-use crate::guard::{Guard, Prober};
+use crate::guard::{DoctorQueue, Guard, Prober, start_doctor};
 use crate::http::{
     Admin, CallbackRoute, Door, Limits, Listener, NewCodes, Serving, Software, Tls, Token,
 };
@@ -14,6 +14,7 @@ use crate::lifecycle::{ClientKey, Keys, Leases, Lifecycle, Retention, STOPPED_UN
 use crate::marketplace::{BatchSizes, Client, Settings};
 use crate::protocol::aksk::Credentials;
 use crate::protocol::callback_auth::AccessKey;
+use crate::protocol::signature_doctor::{Doctor, KeyRing};
 use crate::schedule::{Board, Ticks, Workers};
 use crate::store::{Held, Store, WriterEnd};
 use crate::telemetry::Metrics;
@@ -24,10 +25,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// Connections at a time on the two local listeners.
 const LOCAL_CONNECTIONS: usize = 512;
+/// How long the signature doctor may take to finish what is queued.
+const DOCTOR_DRAIN: Duration = Duration::from_secs(2);
 /// How long the writer may take to finish what is queued.
 const WRITER_DRAIN: Duration = Duration::from_secs(3);
 
@@ -38,6 +41,7 @@ pub struct Daemon {
     stop: watch::Sender<bool>,
     listeners: Vec<Serving>,
     workers: JoinSet<()>,
+    doctor: JoinHandle<()>,
     ticks: Ticks,
     lifecycle: Arc<Lifecycle>,
     store: Store,
@@ -127,7 +131,8 @@ impl Daemon {
             guard,
             board,
         };
-        let listeners = parts.listen(bound, keys, tls, &stopping);
+        let (doctors, doctor) = start_doctor(Arc::clone(&lifecycle), stopping.clone());
+        let listeners = parts.listen(bound, keys, tls, doctors, &stopping);
         let workers = parts.work(&stopping);
         let board = Arc::clone(&parts.board);
         let ticks = Ticks::start(board, store.clone(), clock, stopping).await?;
@@ -137,6 +142,7 @@ impl Daemon {
             stop,
             listeners,
             workers,
+            doctor,
             ticks,
             lifecycle,
             store,
@@ -158,6 +164,8 @@ impl Daemon {
         for listener in self.listeners {
             listener.finished().await;
         }
+        // It ends with the listener that hands refused calls over; each of them is to be recorded.
+        drop(tokio::time::timeout(DOCTOR_DRAIN, self.doctor).await);
         self.ticks.stop().await;
         self.workers.shutdown().await;
         if let Err(error) = self.lifecycle.follow_failed_calls().await {
@@ -326,6 +334,13 @@ fn bind_socket(software: &config::Software) -> anyhow::Result<Option<UnixListene
     Ok(Some(listener))
 }
 
+/// A type of interface with keys of its own.
+#[derive(Clone, Copy)]
+enum Interface {
+    Licences,
+    Orders,
+}
+
 /// What the listeners and workers are made of.
 struct Parts<'a> {
     config: &'a Config,
@@ -341,16 +356,20 @@ impl Parts<'_> {
         bound: Bound,
         keys: Vec<AccessKey>,
         tls: Option<Tls>,
+        doctors: DoctorQueue,
         stop: &watch::Receiver<bool>,
     ) -> Vec<Serving> {
         let callback = &self.config.callback;
         let order_keys = self.secrets.order_keys.iter().cloned().map(AccessKey::new).collect();
         let orders = self.config.orders.as_ref();
         let route = Arc::new(CallbackRoute::new(
-            Door::new(callback.path.clone(), keys),
-            orders.map(|orders| Door::new(orders.path.clone(), order_keys)),
+            Door::new(callback.path.clone(), keys, self.doctor(Interface::Licences)),
+            orders.map(|orders| {
+                Door::new(orders.path.clone(), order_keys, self.doctor(Interface::Orders))
+            }),
             callback.probe_codes.iter().cloned().collect(),
             Arc::clone(&self.lifecycle),
+            doctors,
         ));
         let limits = Limits {
             name: "callback",
@@ -382,6 +401,16 @@ impl Parts<'_> {
             listeners.push(serve(listener, local("software"), answer, stop.clone()));
         }
         listeners
+    }
+
+    /// Who knows the keys of one type of interface, and those that a caller may have taken for them.
+    fn doctor(&self, interface: Interface) -> Arc<Doctor> {
+        let Secrets { access_keys, retired_keys, order_keys, ak, sk, .. } = self.secrets;
+        let (live, retired, other_interface) = match interface {
+            Interface::Licences => (access_keys, retired_keys.as_slice(), order_keys),
+            Interface::Orders => (order_keys, &[][..], access_keys),
+        };
+        Arc::new(Doctor::new(&KeyRing { live, retired, other_interface, ak, sk }))
     }
 
     fn work(&self, stop: &watch::Receiver<bool>) -> JoinSet<()> {

@@ -17,6 +17,8 @@ const TOKEN_MIN_CHARS: usize = 16;
 const GRACE_MAX_HOURS: u32 = 90 * 24;
 /// The most codes that the marketplace takes in one call (protocol.md 2.3).
 const BATCH_MAX: usize = 100;
+/// Retired keys that the doctor tries at most.
+const RETIRED_MAX: usize = 8;
 /// The longest lease, that the software may be given.
 const LEASE_MAX_HOURS: u32 = 24;
 
@@ -114,8 +116,34 @@ impl Config {
                 );
             }
         }
-        found.access_keys("callback.access-key-files", &callback.access_key_files);
+        let live = found.access_keys("callback.access-key-files", &callback.access_key_files);
+        self.check_retired(&live, found);
         self.check_tls(found);
+    }
+
+    fn check_retired(&self, live: &[SecretString], found: &mut Findings<'_>) {
+        const KEY: &str = "callback.retired-access-key-files";
+        let files = &self.callback.retired_access_key_files;
+        if files.len() > RETIRED_MAX {
+            let text = format!("names {} files", files.len());
+            found.error(KEY, &text, &format!("keep the newest {RETIRED_MAX}"));
+        }
+        for (nth, file) in files.iter().enumerate() {
+            match file.read_line(KEY) {
+                Ok(key) if live.iter().any(|live| same(live, &key)) => found.push(
+                    KEY,
+                    Some(nth),
+                    Severity::Error,
+                    "names a key that callback.access-key-files accepts",
+                    "name it in one of them only",
+                ),
+                Ok(_) => {}
+                Err(why) => {
+                    let text = format!("{}: {}", why.place.display(), why.kind);
+                    found.push(KEY, Some(nth), Severity::Warning, &text, "remove it from the list");
+                }
+            }
+        }
     }
 
     fn check_orders(&self, found: &mut Findings<'_>) {

@@ -34,6 +34,8 @@ pub enum SecretFile {
 pub struct Secrets {
     /// The keys of callbacks, newest first; one or two.
     pub access_keys: Vec<SecretString>,
+    /// The keys that callbacks were signed with before, newest first, as far as they can be read.
+    pub retired_keys: Vec<SecretString>,
     /// The keys of order notifications, newest first; none where they are not wanted.
     pub order_keys: Vec<SecretString>,
     /// The access key id; may be shown by its last four characters ([`Secrets::ak_tail`]).
@@ -257,7 +259,10 @@ impl Config {
             files.iter().map(|file| file.read_line(key)).collect()
         };
         let orders = self.orders.as_ref().map_or(&[][..], |orders| &orders.access_key_files);
+        // They only help to explain a refusal: one that is gone by now is no reason not to start.
+        let retired = self.callback.retired_access_key_files.iter();
         Ok(Secrets {
+            retired_keys: retired.filter_map(|file| file.read_line("").ok()).collect(),
             access_keys: read("callback.access-key-files", &self.callback.access_key_files)?,
             order_keys: read("orders.access-key-files", orders)?,
             ak: self.marketplace.ak_file.read_line("marketplace.ak-file")?.expose_secret().into(),

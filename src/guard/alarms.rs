@@ -1,9 +1,9 @@
 //! What is wrong now. Derived from what is stored and known, so that an alarm clears by itself.
 
-use super::Guard;
+use super::{Guard, signature};
 use crate::domain::time::{DAY_MS, HOUR_MS, Timestamp};
 use crate::lifecycle::STRANGE;
-use crate::store::{EventFilter, Overdue, StoreError, UsageTrouble};
+use crate::store::{DIAGNOSES_APART_MS, EventFilter, Overdue, StoreError, UsageTrouble};
 
 /// A contradiction is shown for this long.
 const CONTRADICTION_MS: i64 = DAY_MS;
@@ -95,14 +95,16 @@ impl Guard {
             limit: CONTRADICTIONS,
             ..Default::default()
         };
-        let (orphans, orders, usage, contradictions, strange) =
+        let (orphans, orders, usage, contradictions, strange, diagnoses) =
             self.lifecycle.store.read(|snapshot| {
                 let orders = snapshot.awaited_orders(now.plus_ms(-AWAITED_MS))?;
                 let usage = snapshot.usage_trouble(now.plus_ms(-USAGE_FAILED_MS))?;
                 let (orphans, strange) = (snapshot.orphan_count()?, snapshot.facts(STRANGE)?);
                 let events = snapshot.events(&filter)?;
-                Ok((orphans, orders, usage, events, strange))
+                let diagnoses = snapshot.diagnoses(now.plus_ms(-DIAGNOSES_APART_MS))?;
+                Ok((orphans, orders, usage, events, strange, diagnoses))
             })?;
+        alarms.extend(signature::alarms(&diagnoses, now));
         alarms.extend(strange.into_iter().filter_map(|(name, told)| of_strange(name, &told, now)));
         alarms.extend(self.availability_alarms(now)?);
         if orphans > 0 {

@@ -3,12 +3,15 @@
 mod alarms;
 mod availability;
 mod deaf;
+mod doctor;
 mod heartbeat;
 mod restarts;
+mod signature;
 
 pub use alarms::{Alarm, Severity};
 pub use availability::{Availability, Corrected};
 pub use deaf::told as told_of_gap;
+pub use doctor::{DoctorQueue, RefusedCall, start_doctor};
 pub use heartbeat::{HeartbeatError, Prober};
 pub use restarts::{Advice, FailedOrdersReport};
 

@@ -10,15 +10,19 @@ use super::problem::{Answer, text_answer};
 use crate::domain::dial_test::PROBE_CODE;
 use crate::domain::outcome::ResultCode;
 use crate::domain::time::Timestamp;
+use crate::guard::{DoctorQueue, RefusedCall};
 use crate::lifecycle::{Arrival, Evidence, Lifecycle, Reply};
-use crate::protocol::call_name::peek;
+use crate::protocol::call_name::{Peeked, peek};
 use crate::protocol::callback::{self, Activity};
 use crate::protocol::callback_auth::{AccessKey, Verified, verify};
+use crate::protocol::signature_doctor::{Doctor, SIGNATURE_HEADERS};
 use crate::protocol::{DecodeError, order_notice};
 use crate::store::{CallbackDraft, Verdict};
 use crate::telemetry::request_id;
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_ENCODING, HeaderValue};
+use hyper::http::request;
 use hyper::{Method, Request, StatusCode};
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -35,13 +39,15 @@ const REFUSALS_BURST: u32 = 50;
 pub struct Door {
     path: String,
     keys: RwLock<Vec<AccessKey>>,
+    doctor: Arc<Doctor>,
 }
 
 impl Door {
-    /// The door at `path`, for calls signed with one of `keys` (newest first).
+    /// The door at `path`, for calls signed with one of `keys` (newest first); `doctor` is told of those
+    /// that are not.
     #[must_use]
-    pub const fn new(path: String, keys: Vec<AccessKey>) -> Self {
-        Self { path, keys: RwLock::new(keys) }
+    pub const fn new(path: String, keys: Vec<AccessKey>, doctor: Arc<Doctor>) -> Self {
+        Self { path, keys: RwLock::new(keys), doctor }
     }
 }
 
@@ -62,6 +68,7 @@ pub struct CallbackRoute {
     probe_codes: HashSet<String>,
     lifecycle: Arc<Lifecycle>,
     refusals: Allowance,
+    doctors: DoctorQueue,
 }
 
 /// A refusal, before it is recorded.
@@ -88,9 +95,10 @@ impl CallbackRoute {
         orders: Option<Door>,
         probe_codes: HashSet<String>,
         lifecycle: Arc<Lifecycle>,
+        doctors: DoctorQueue,
     ) -> Self {
         let refusals = Allowance::new(REFUSALS_BURST, REFUSALS_PER_HOUR);
-        Self { licences, orders, probe_codes, lifecycle, refusals }
+        Self { licences, orders, probe_codes, lifecycle, refusals, doctors }
     }
 
     /// Answers one request.
@@ -138,7 +146,11 @@ impl CallbackRoute {
                 Err(error) => {
                     let (code, why) = (error.result_code(), error.to_string());
                     let refused = Refused { code, why, signed_at: None, body: &body };
-                    self.refuse(&refused, received_at, began)
+                    let draft = self.refusal(&refused, received_at, began);
+                    if let Some(draft) = draft {
+                        self.hand_over(door, &head, &body, began, draft);
+                    }
+                    code
                 }
             }
         };
@@ -240,6 +252,56 @@ impl CallbackRoute {
 
     /// Answers and records a call that has no effect because something about it is wrong.
     fn refuse(&self, refused: &Refused<'_>, received_at: Timestamp, began: Instant) -> ResultCode {
+        if let Some(draft) = self.refusal(refused, received_at, began) {
+            self.lifecycle.record_refusal(draft, self.peeked(refused.body), None);
+        }
+        refused.code
+    }
+
+    /// Records a call whose signature does not hold; the doctor does it, once he has had a look at it.
+    fn hand_over(
+        &self,
+        door: &Door,
+        head: &request::Parts,
+        body: &Bytes,
+        began: Instant,
+        draft: CallbackDraft,
+    ) {
+        let peeked = self.peeked(body);
+        if draft.result_code != ResultCode::NotAuthentic {
+            self.lifecycle.record_refusal(draft, peeked, None);
+            return;
+        }
+        let header = |name: &'static str| {
+            let value = head.headers.get(name)?.to_str().ok()?;
+            Some((name, value.to_owned()))
+        };
+        self.doctors.take(RefusedCall {
+            doctor: Arc::clone(&door.doctor),
+            query: head.uri.query().map(str::to_owned),
+            headers: SIGNATURE_HEADERS.into_iter().filter_map(header).collect(),
+            body: body.clone(),
+            began,
+            request_id: request_id(),
+            draft,
+            peeked,
+        });
+    }
+
+    /// What a body that was not decoded names.
+    fn peeked(&self, body: &[u8]) -> Peeked {
+        let mut peeked = peek(body);
+        peeked.test |= self.probe_codes.contains(&peeked.name.code);
+        peeked
+    }
+
+    /// Counts and logs a refusal; its record, unless there are too many.
+    fn refusal(
+        &self,
+        refused: &Refused<'_>,
+        received_at: Timestamp,
+        began: Instant,
+    ) -> Option<CallbackDraft> {
         let activity = peek_activity(refused);
         let took = began.elapsed();
         let result_code = refused.code.as_str();
@@ -247,7 +309,7 @@ impl CallbackRoute {
         let authentic = refused.signed_at.is_some();
         if !self.refusals.take(received_at) && !authentic {
             tracing::debug!(result_code, "a refused callback was counted, not recorded: too many");
-            return refused.code;
+            return None;
         }
         tracing::warn!(
             request.id = request_id(),
@@ -259,7 +321,7 @@ impl CallbackRoute {
             refused.why
         );
         let kept = if authentic { refused.body.len() } else { UNVERIFIED_KEPT };
-        let draft = CallbackDraft {
+        Some(CallbackDraft {
             received_at,
             activity: activity.to_owned(),
             code: None,
@@ -270,11 +332,7 @@ impl CallbackRoute {
             detail: refused.why.clone(),
             duration_ms: i64::try_from(took.as_millis()).unwrap_or(i64::MAX),
             body: refused.body[..refused.body.len().min(kept)].to_vec(),
-        };
-        let mut peeked = peek(refused.body);
-        peeked.test |= self.probe_codes.contains(&peeked.name.code);
-        self.lifecycle.record_refusal(draft, peeked);
-        refused.code
+        })
     }
 }
 

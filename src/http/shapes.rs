@@ -71,6 +71,7 @@ pub(super) fn callback(row: &CallbackRow) -> Value {
         "verdict": row.verdict,
         "result_code": row.result_code,
         "detail": row.detail,
+        "doctor": row.doctor,
         "duration_ms": row.duration_ms,
         "body": String::from_utf8_lossy(&row.body),
     })

@@ -17,7 +17,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::transition::{EventDraft, EventKind, Source};
 use crate::protocol::call_name::Peeked;
 use crate::protocol::callback::Activity;
-use crate::store::{CallbackDraft, FailedCall, StoreError, Tx, WindowState};
+use crate::store::{CallbackDraft, DiagnosisDraft, FailedCall, StoreError, Tx, WindowState};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -255,14 +255,22 @@ impl Lifecycle {
     }
 
     /// Records a call that was refused for its form or its signature, without waiting for the disk, and
-    /// follows it unless it is test traffic.
-    pub fn record_refusal(&self, draft: CallbackDraft, peeked: Peeked) {
+    /// follows it unless it is test traffic; with what the signature doctor found, if he had a look at it.
+    pub fn record_refusal(
+        &self,
+        draft: CallbackDraft,
+        peeked: Peeked,
+        found: Option<DiagnosisDraft>,
+    ) {
         let (now, answer) = (draft.received_at, draft.result_code);
         let authentic = draft.signed_at.is_some();
         let Peeked { name, test } = peeked;
         let names_something = !name.activity.is_empty() && name.digest.is_empty();
         let posted = self.store.post(move |tx| {
-            tx.insert_callback(&draft)?;
+            let id = tx.insert_callback(&draft)?;
+            if let Some(found) = &found {
+                tx.note_diagnosis(id, found)?;
+            }
             match (test, authentic) {
                 (false, true) => fail(tx, &name, answer, Round::begun(now)),
                 (false, false) if names_something => claim(tx, &name, answer, now),

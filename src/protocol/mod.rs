@@ -15,6 +15,7 @@ pub mod lease;
 pub mod open_api;
 pub mod order_notice;
 mod parameters;
+pub mod signature_doctor;
 mod sorted_form;
 
 pub use body::DecodeError;

@@ -5,6 +5,7 @@
 
 mod callbacks;
 mod deaf_gaps;
+mod diagnoses;
 mod dial_tests;
 mod events;
 mod facts;
@@ -22,6 +23,7 @@ pub use callbacks::{
     CallbackDraft, CallbackFilter, CallbackRow, LedgerEntry, Orphan, Replay, Verdict,
 };
 pub use deaf_gaps::{DeafGap, MissedCall};
+pub use diagnoses::{DIAGNOSES_APART_MS, DiagnosisDraft, DiagnosisRow};
 pub use events::{ChainReport, EventFilter, EventRow};
 pub use jobs::{JobRun, ProbeDraft, ProbeRow};
 pub use licenses::{LicenseFilter, LicenseRow};

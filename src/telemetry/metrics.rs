@@ -58,6 +58,8 @@ pub struct Metrics {
     failed_calls: Family<[Label; 2], Gauge>,
     failed_orders: Family<[Label; 1], Gauge>,
     deaf_gaps: Gauge,
+    diagnoses: Family<[Label; 1], Counter>,
+    unexamined: Counter,
 }
 
 impl Default for Metrics {
@@ -199,6 +201,18 @@ impl Metrics {
                 "Gaps in which calls may have been missed, and after which not every code was compared",
                 Gauge::default(),
             ),
+            diagnoses: add(
+                &mut r,
+                "signature_diagnoses",
+                "Refused callbacks that the signature doctor examined",
+                Family::default(),
+            ),
+            unexamined: add(
+                &mut r,
+                "signature_unexamined",
+                "Refused callbacks for which the signature doctor had no time",
+                Counter::default(),
+            ),
             registry: r,
         }
     }
@@ -326,6 +340,16 @@ impl Metrics {
     /// How many gaps are not settled.
     pub fn set_deaf_gaps(&self, gaps: i64) {
         self.deaf_gaps.set(gaps);
+    }
+
+    /// The signature doctor found this cause.
+    pub fn diagnosis(&self, cause: &'static str) {
+        self.diagnoses.get_or_create(&[("cause", cause)]).inc();
+    }
+
+    /// The signature doctor had no time for a refused callback.
+    pub fn unexamined(&self) {
+        self.unexamined.inc();
     }
 
     /// The text of `GET /metrics`, in the OpenMetrics format.

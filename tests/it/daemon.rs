@@ -5,6 +5,7 @@ mod access;
 mod admin;
 mod batches;
 mod callbacks;
+mod diagnoses;
 mod dial_tests;
 mod domains;
 mod doubts;
@@ -54,6 +55,8 @@ use tempfile::TempDir;
 pub(crate) const ACCESS_KEY: &str = "0f8fad5b-d9cb-469f-a165-70867728950e";
 /// Of order notifications, where a test wants them.
 pub(crate) const ORDER_KEY: &str = "5b1d0c2e-77aa-4b0c-9d53-2f1e6a8c4d90";
+/// Accepted no longer, where a test names it.
+pub(crate) const RETIRED_KEY: &str = "3c9d2b7e-1f64-4a0e-8a55-c0ffee5eed42";
 pub(crate) const ADMIN_TOKEN: &str = "admin-token-of-the-tests-0001";
 pub(crate) const SOFTWARE_TOKEN: &str = "software-token-of-the-tests-0002";
 pub(crate) const PATH: &str = "/koogallery/callback";
@@ -198,6 +201,7 @@ impl Daemon {
         let keys = named.iter().map(String::as_str).zip(keys.iter().copied());
         for (name, text) in keys.chain([
             ("order-key", ORDER_KEY),
+            ("retired-key", RETIRED_KEY),
             ("ak", AK),
             ("sk", SK),
             ("admin-token", ADMIN_TOKEN),
@@ -371,7 +375,7 @@ impl Daemon {
     /// No secret, no signature, no query string, and no panic in any line of any run.
     fn check_log(&self) {
         use crate::peer::{AK, SK};
-        let secrets = [ACCESS_KEY, ORDER_KEY, SK, AK, ADMIN_TOKEN, SOFTWARE_TOKEN];
+        let secrets = [ACCESS_KEY, ORDER_KEY, RETIRED_KEY, SK, AK, ADMIN_TOKEN, SOFTWARE_TOKEN];
         let wire = ["signature=", "nonce=", "timestamp=", "Bearer ", "SDK-HMAC-SHA256 Access"];
         let forbidden = secrets.iter().chain(&self.setup.access_keys).chain(&wire);
         let forbidden = forbidden.chain(&["a bug of authcoded"]);

@@ -23,6 +23,7 @@ mod packaging;
 mod peer;
 mod readme;
 mod scenarios;
+mod signature_doctor;
 mod simulator;
 mod stage;
 mod store;

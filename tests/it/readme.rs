@@ -121,6 +121,7 @@ fn it_lists_every_metric_and_no_other() {
     metrics.set_marketplace_strange("", 0);
     metrics.set_failed_calls("", true, 0);
     metrics.set_failed_orders("", 0);
+    metrics.diagnosis("");
     let text = metrics.encode();
     let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let mut names: Vec<_> =
