@@ -2,6 +2,8 @@
 //!
 //! Invariant: everything is parsed before anything is bound, and a dead writer ends the process.
 
+mod telling;
+
 use crate::clock::Clock;
 use crate::config::{self, Config, Secrets};
 use crate::domain::time::Timestamp;
@@ -12,6 +14,7 @@ use crate::http::{
 use crate::http::{acceptor, serve};
 use crate::lifecycle::{ClientKey, Keys, Leases, Lifecycle, Retention, STOPPED_UNTIL};
 use crate::marketplace::{Client, Settings};
+use crate::notify::Notifier;
 use crate::protocol::aksk::Credentials;
 use crate::protocol::callback_auth::AccessKey;
 use crate::schedule::{Board, Ticks, Workers};
@@ -38,6 +41,7 @@ pub struct Daemon {
     stop: watch::Sender<bool>,
     listeners: Vec<Serving>,
     workers: JoinSet<()>,
+    notifiers: JoinSet<()>,
     ticks: Ticks,
     store: Store,
     writer_end: oneshot::Receiver<WriterEnd>,
@@ -114,12 +118,17 @@ impl Daemon {
         let bound = Bound::bind(&config).await?;
         let addresses = bound.addresses()?;
         let keys: Vec<_> = secrets.access_keys.iter().cloned().map(AccessKey::new).collect();
-        let guard = Arc::new(guard(&config, &lifecycle, &keys, extra_ca.as_deref(), addresses)?);
+        let guard = guard(&config, &lifecycle, &keys, extra_ca.as_deref(), addresses)?;
+        let extra_ca = extra_ca.as_deref();
+        let (guard, notifier) = telling::wire(&config, &secrets, extra_ca, &lifecycle, guard)?;
+        let guard = Arc::new(guard);
         let board =
             Arc::new(Board::new(config.schedule.zone, &config.schedule.heartbeat, clock.clone()));
         let (stop, stopping) = watch::channel(false);
         let tls = callback_tls(&config)?;
-        let parts = Parts { config: &config, secrets: &secrets, lifecycle, guard, board };
+        notifier.forget_other_channels().await?;
+        let notifiers = notifier.start(&stopping);
+        let parts = Parts { config: &config, secrets: &secrets, lifecycle, guard, board, notifier };
         let listeners = parts.listen(bound, keys, tls, &stopping);
         let workers = parts.work(&stopping);
         let board = Arc::clone(&parts.board);
@@ -130,6 +139,7 @@ impl Daemon {
             stop,
             listeners,
             workers,
+            notifiers,
             ticks,
             store,
             writer_end,
@@ -152,6 +162,7 @@ impl Daemon {
         }
         self.ticks.stop().await;
         self.workers.shutdown().await;
+        self.notifiers.shutdown().await;
         self.store.shut_down();
         match tokio::time::timeout(WRITER_DRAIN, &mut self.writer_end).await {
             Ok(Ok(WriterEnd::Asked)) => tracing::info!("stopped"),
@@ -317,6 +328,7 @@ struct Parts<'a> {
     lifecycle: Arc<Lifecycle>,
     guard: Arc<Guard>,
     board: Arc<Board>,
+    notifier: Arc<Notifier>,
 }
 
 impl Parts<'_> {
@@ -349,6 +361,7 @@ impl Parts<'_> {
             Arc::clone(&self.lifecycle),
             Arc::clone(&self.guard),
             Arc::clone(&self.board),
+            Arc::clone(&self.notifier),
             Token::new(&self.secrets.admin_token),
             self.config.marketplace.requests_per_second,
         ));
@@ -379,6 +392,7 @@ impl Parts<'_> {
                 probe_days: i64::from(self.config.retention.probes_days),
                 job_days: i64::from(self.config.retention.job_runs_days),
                 usage_days: i64::from(self.config.retention.usage_days),
+                alarm_days: i64::from(self.config.retention.alarms_days),
             },
         };
         workers.start(stop)

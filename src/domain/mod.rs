@@ -2,7 +2,10 @@
 //!
 //! Invariant: every function here is a function of its arguments; the time is always one of them.
 
+pub mod alarm;
+pub mod delivery;
 pub mod entitlement;
+pub mod language;
 pub mod lease;
 pub mod license;
 pub mod next_step;

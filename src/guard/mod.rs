@@ -1,8 +1,11 @@
 //! What must not be learnt from the marketplace first: our own availability, clock and troubles.
 
+mod alarm_book;
 mod alarms;
 mod heartbeat;
+mod undelivered;
 
+pub use alarm_book::{Listed, Subscriber, Telling};
 pub use alarms::{Alarm, Severity};
 pub use heartbeat::{HeartbeatError, Prober};
 
@@ -11,18 +14,31 @@ use crate::domain::transition::{EventDraft, EventKind, Source};
 use crate::lifecycle::Lifecycle;
 use crate::store::{ProbeDraft, ProbeRow, StoreError};
 use std::sync::Arc;
+use tokio::sync::Notify;
 
 /// The guard. One for the whole process.
 pub struct Guard {
     lifecycle: Arc<Lifecycle>,
     prober: Prober,
+    telling: Telling,
+    /// Somebody wants the alarms looked at before the minute is over.
+    look: Notify,
+    started_at: Timestamp,
 }
 
 impl Guard {
     /// Guards what `prober` reaches.
     #[must_use]
     pub fn new(lifecycle: Arc<Lifecycle>, prober: Prober) -> Self {
-        Self { lifecycle, prober }
+        let started_at = lifecycle.clock.now();
+        let (telling, look) = (Telling::default(), Notify::new());
+        Self { lifecycle, prober, telling, look, started_at }
+    }
+
+    /// The same, telling of its alarms.
+    #[must_use]
+    pub fn telling(self, telling: Telling) -> Self {
+        Self { telling, ..self }
     }
 
     /// How far our clock is ahead of the marketplace's, in milliseconds, if it is known.
@@ -59,6 +75,7 @@ impl Guard {
             })
             .await?;
         self.tell(slot, found.outcome, &diagnosis, started_at);
+        self.look_again();
         Ok(row)
     }
 

@@ -1,7 +1,7 @@
 //! `/healthz`, `/readyz` and `/metrics`: open to everyone on the loopback listeners.
 
 use super::problem::{Answer, json_answer, text_answer};
-use crate::guard::Guard;
+use crate::guard::{Guard, Severity};
 use crate::lifecycle::Lifecycle;
 use hyper::StatusCode;
 use serde_json::json;
@@ -67,10 +67,20 @@ pub(super) fn metrics(lifecycle: &Arc<Lifecycle>, guard: &Guard) -> Answer {
         }
         metrics.set_waiting_for_buyer(snapshot.waiting_for_buyer()?);
         metrics.set_usage_waiting(snapshot.unsent_usage()?);
+        metrics.set_notifications_waiting(snapshot.waiting_notices(lifecycle.clock.now())?);
         Ok(())
     });
     if let Err(error) = read {
-        tracing::warn!(%error, "the gauges of codes and usage could not be read");
+        tracing::warn!(%error, "the gauges of codes, usage and messages could not be read");
+    }
+    match guard.alarms() {
+        Ok(alarms) => {
+            for severity in Severity::ALL {
+                let count = alarms.iter().filter(|alarm| alarm.severity == severity).count();
+                metrics.set_alarms(severity.as_str(), i64::try_from(count).unwrap_or(i64::MAX));
+            }
+        }
+        Err(error) => tracing::warn!(%error, "the alarms could not be looked at"),
     }
     if let Some(reachable) = lifecycle.marketplace.reachable() {
         metrics.set_marketplace_reachable(reachable);

@@ -22,6 +22,8 @@ pub struct Retention {
     pub job_days: i64,
     /// Usage that was sent or given up, in days.
     pub usage_days: i64,
+    /// Alarms that went, and messages about them, in days.
+    pub alarm_days: i64,
 }
 
 /// What the broom swept.
@@ -35,6 +37,8 @@ pub struct Swept {
     pub jobs: usize,
     /// Entries of usage forgotten.
     pub usage: usize,
+    /// Alarms and messages forgotten.
+    pub alarms: usize,
 }
 
 impl Lifecycle {
@@ -70,6 +74,15 @@ impl Lifecycle {
             let prune = move |tx: &mut Tx<'_>| tx.prune_usage(first_usage_day, BATCH);
             let n = self.store.write(prune).await?;
             swept.usage += n;
+            if n == 0 {
+                break;
+            }
+        }
+        let alarms_before = before(keep.alarm_days);
+        loop {
+            let prune = move |tx: &mut Tx<'_>| tx.prune_alarms(alarms_before, BATCH);
+            let n = self.store.write(prune).await?;
+            swept.alarms += n;
             if n == 0 {
                 break;
             }

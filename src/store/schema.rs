@@ -28,9 +28,13 @@ const LOCK_LOOK_EVERY: Duration = Duration::from_millis(10);
 /// The schema this program knows, as a fresh file gets it.
 const SCHEMA: &str = include_str!("../../schema.sql");
 /// Its number.
-const KNOWN: i64 = 3;
+const KNOWN: i64 = 4;
 /// What brings an older file up to date: the first one turns schema 1 into 2, and so on.
-const STEPS: [&str; 2] = [include_str!("steps/usage.sql"), include_str!("steps/order_notice.sql")];
+const STEPS: [&str; 3] = [
+    include_str!("steps/usage.sql"),
+    include_str!("steps/order_notice.sql"),
+    include_str!("steps/alarm.sql"),
+];
 
 /// Takes the folder, making it (0700) if need be.
 pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
@@ -187,8 +191,11 @@ mod tests {
     use super::*;
 
     /// The schema that each earlier version made, the oldest first.
-    const EARLIER: [&str; 2] =
-        [include_str!("../../tests/schemas/1.sql"), include_str!("../../tests/schemas/2.sql")];
+    const EARLIER: [&str; 3] = [
+        include_str!("../../tests/schemas/1.sql"),
+        include_str!("../../tests/schemas/2.sql"),
+        include_str!("../../tests/schemas/3.sql"),
+    ];
 
     /// Every table and index: its name and its columns, without comments and spacing.
     fn shape(connection: &Connection) -> Vec<(String, String)> {

@@ -52,6 +52,9 @@ pub struct Metrics {
     marketplace_domain_working: Family<[(&'static str, String); 1], Gauge>,
     marketplace_strange: Family<[Label; 1], Gauge>,
     clock_skew: Seconds,
+    alarms: Family<[Label; 1], Gauge>,
+    notifications: Family<([(&'static str, String); 1], [Label; 1]), Counter>,
+    notifications_waiting: Gauge,
 }
 
 impl Default for Metrics {
@@ -157,6 +160,19 @@ impl Metrics {
                 "How far our clock is ahead of the marketplace's",
                 Seconds::default(),
             ),
+            alarms: add(&mut r, "alarms", "What is wrong now", Family::default()),
+            notifications: add(
+                &mut r,
+                "notifications",
+                "Tries to send a message about an alarm",
+                Family::default(),
+            ),
+            notifications_waiting: add(
+                &mut r,
+                "notifications_waiting",
+                "Messages about alarms that are due and not sent",
+                Gauge::default(),
+            ),
             registry: r,
         }
     }
@@ -254,6 +270,22 @@ impl Metrics {
         self.clock_skew.set(seconds);
     }
 
+    /// How many alarms of this severity there are.
+    pub fn set_alarms(&self, severity: &'static str, alarms: i64) {
+        self.alarms.get_or_create(&[("severity", severity)]).set(alarms);
+    }
+
+    /// One try to send a message over a channel of the configuration: `sent`, `failed` or `given_up`.
+    pub fn notification(&self, channel: &str, outcome: &'static str) {
+        let labels = ([("channel", channel.to_owned())], [("outcome", outcome)]);
+        self.notifications.get_or_create(&labels).inc();
+    }
+
+    /// How many messages are due and not sent.
+    pub fn set_notifications_waiting(&self, messages: i64) {
+        self.notifications_waiting.set(messages);
+    }
+
     /// The text of `GET /metrics`, in the OpenMetrics format.
     #[must_use]
     pub fn encode(&self) -> String {
@@ -287,6 +319,8 @@ mod tests {
         metrics.set_licenses(State::Frozen, 4);
         metrics.set_heartbeat(true, 1_763_700_000.0);
         metrics.set_clock_skew(-1.5);
+        metrics.set_alarms("high", 2);
+        metrics.notification("ops", "sent");
         let text = metrics.encode();
         for line in [
             r#"authcoded_callbacks_total{activity="releaseLicenseCode",verdict="applied",result_code="000000"} 1"#,
@@ -299,6 +333,8 @@ mod tests {
             r#"authcoded_commit_group_size_bucket{le="8.0"} 1"#,
             r#"authcoded_licenses{state="frozen"} 4"#,
             "authcoded_heartbeat_ok 1",
+            r#"authcoded_alarms{severity="high"} 2"#,
+            r#"authcoded_notifications_total{channel="ops",outcome="sent"} 1"#,
             "authcoded_clock_skew_seconds -1.5",
             "authcoded_callback_duration_seconds_count 1",
             "authcoded_writer_queue 0",
