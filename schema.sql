@@ -202,6 +202,57 @@ CREATE TABLE usage_batch (
     error_code TEXT                 -- the last answer's code
 ) STRICT;
 
+-- Each time that a cause was wrong. What is wrong now is looked at anew; this is since when, and who was told.
+CREATE TABLE alarm (
+    id              INTEGER PRIMARY KEY, -- counts up; one for each time that a cause was wrong
+    cause           TEXT    NOT NULL,    -- the same for the same cause
+    kind            TEXT    NOT NULL,    -- what kind of trouble
+    severity        TEXT    NOT NULL CHECK (severity IN ('warning','high','emergency')), -- when last seen
+    code            TEXT,                -- the code concerned
+    text            TEXT    NOT NULL,    -- what is wrong, when last seen
+    what_to_do      TEXT    NOT NULL,    -- the remedy
+    since           INTEGER NOT NULL,    -- since when it is wrong
+    last_seen       INTEGER NOT NULL,    -- our clock when it was last found
+    seen            INTEGER NOT NULL,    -- how many looks found it
+    reopened        INTEGER NOT NULL,    -- how often it came back before it could be told of again
+    told_at         INTEGER,             -- when somebody was last told that it is wrong
+    told_severity   TEXT,                -- and with which severity
+    cleared_at      INTEGER,             -- when it was found gone; NULL while it is wrong
+    over_at         INTEGER,             -- when it is or was told that it is over; NULL while people take it for wrong
+    acknowledged_at INTEGER,             -- when somebody said that they look after it; ends reminders
+    acknowledged    TEXT,                -- and why
+    CHECK ((told_at IS NULL) = (told_severity IS NULL)),
+    CHECK ((acknowledged_at IS NULL) = (acknowledged IS NULL))
+) STRICT;
+CREATE INDEX alarm_by_cause ON alarm (cause, id);
+CREATE UNIQUE INDEX alarm_open ON alarm (cause) WHERE cleared_at IS NULL;
+CREATE INDEX alarm_cleared ON alarm (cleared_at) WHERE cleared_at IS NOT NULL;
+
+-- Messages about alarms on their way to people: one row for each message and channel.
+CREATE TABLE notice (
+    id         INTEGER PRIMARY KEY, -- counts up
+    message    TEXT    NOT NULL,    -- the message's own id, the same on every channel and at every try
+    channel    TEXT    NOT NULL,    -- the channel's name in the configuration
+    alarm      INTEGER NOT NULL,    -- the alarm it tells of
+    phase      TEXT    NOT NULL CHECK (phase IN ('raised','worse','reminder','over')),
+    told_at    INTEGER NOT NULL,    -- our clock when it became true
+    cause      TEXT    NOT NULL,    -- the rest: the alarm as it was then
+    kind       TEXT    NOT NULL,
+    severity   TEXT    NOT NULL,
+    code       TEXT,
+    text       TEXT    NOT NULL,
+    what_to_do TEXT    NOT NULL,
+    since      INTEGER NOT NULL,
+    first_due  INTEGER NOT NULL,    -- not before
+    due_at     INTEGER,             -- the next try; NULL when it has ended
+    tries      INTEGER NOT NULL,    -- tries that failed
+    sent_at    INTEGER,             -- when the channel took it
+    error      TEXT,                -- why the last try failed
+    UNIQUE (message, channel)
+) STRICT;
+CREATE INDEX notice_due ON notice (channel, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX notice_by_alarm ON notice (alarm, channel);
+
 -- Facts of the whole installation.
 CREATE TABLE fact (
     name  TEXT NOT NULL PRIMARY KEY, -- marketplace_stopped_until, …

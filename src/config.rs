@@ -5,13 +5,15 @@
 
 mod check;
 mod defaults;
+mod notify;
 mod places;
 mod secrets;
 mod socket;
 mod url;
 
 pub use check::{Problem, Severity};
-pub use secrets::{SecretError, SecretErrorKind, SecretFile, Secrets};
+pub use notify::{Alarms, ChannelKind, MailTls, Notify};
+pub use secrets::{ChannelSecrets, SecretError, SecretErrorKind, SecretFile, Secrets};
 pub use socket::{BadSocketMode, SocketMode, group_id};
 pub use url::{BadUrl, HttpUrl};
 
@@ -61,6 +63,12 @@ pub struct Config {
     /// How long records are kept.
     #[serde(default)]
     pub retention: Retention,
+    /// How often somebody is told of an alarm.
+    #[serde(default)]
+    pub alarms: Alarms,
+    /// Who is told.
+    #[serde(default)]
+    pub notify: Vec<Notify>,
 }
 
 /// The public listener.
@@ -269,6 +277,9 @@ pub struct Retention {
     /// Usage reports that were sent or given up; others are kept until they are.
     #[serde(default = "defaults::a_month")]
     pub usage_days: u32,
+    /// Alarms that went, and the messages about them.
+    #[serde(default = "defaults::half_a_year")]
+    pub alarms_days: u32,
 }
 
 impl Default for Retention {
@@ -279,6 +290,7 @@ impl Default for Retention {
             probes_days: defaults::half_a_year(),
             job_runs_days: defaults::half_a_year(),
             usage_days: defaults::a_month(),
+            alarms_days: defaults::half_a_year(),
         }
     }
 }
@@ -419,7 +431,8 @@ impl Config {
             &mut self.software.token_file,
         ]);
         let orders = self.orders.iter_mut().flat_map(|orders| &mut orders.access_key_files);
-        let secrets = secrets.chain(orders);
+        let notify = self.notify.iter_mut().flat_map(Notify::files);
+        let secrets = secrets.chain(orders).chain(notify);
         secrets.chain(&mut callback.tls_key).for_each(|secret| secret.resolve(folder));
         let paths = [
             Some(&mut self.data_dir),

@@ -2,6 +2,8 @@
 //!
 //! Invariant: everything is parsed before anything is bound, and a dead writer ends the process.
 
+mod telling;
+
 use crate::clock::Clock;
 use crate::config::{self, Config, Secrets};
 use crate::domain::time::Timestamp;
@@ -12,6 +14,7 @@ use crate::http::{
 use crate::http::{acceptor, serve};
 use crate::lifecycle::{ClientKey, Keys, Leases, Lifecycle, Retention, STOPPED_UNTIL};
 use crate::marketplace::{BatchSizes, Client, Settings};
+use crate::notify::Notifier;
 use crate::protocol::aksk::Credentials;
 use crate::protocol::callback_auth::AccessKey;
 use crate::protocol::signature_doctor::{Doctor, KeyRing};
@@ -42,6 +45,7 @@ pub struct Daemon {
     listeners: Vec<Serving>,
     workers: JoinSet<()>,
     doctor: JoinHandle<()>,
+    notifiers: JoinSet<()>,
     ticks: Ticks,
     lifecycle: Arc<Lifecycle>,
     store: Store,
@@ -119,17 +123,23 @@ impl Daemon {
         let bound = Bound::bind(&config).await?;
         let addresses = bound.addresses()?;
         let keys: Vec<_> = secrets.access_keys.iter().cloned().map(AccessKey::new).collect();
-        let guard = Arc::new(guard(&config, &lifecycle, &keys, extra_ca.as_deref(), addresses)?);
+        let guard = guard(&config, &lifecycle, &keys, extra_ca.as_deref(), addresses)?;
+        let extra_ca = extra_ca.as_deref();
+        let (guard, notifier) = telling::wire(&config, &secrets, extra_ca, &lifecycle, guard)?;
+        let guard = Arc::new(guard);
         let board =
             Arc::new(Board::new(config.schedule.zone, &config.schedule.heartbeat, clock.clone()));
         let (stop, stopping) = watch::channel(false);
         let tls = callback_tls(&config)?;
+        notifier.forget_other_channels().await?;
+        let notifiers = notifier.start(&stopping);
         let parts = Parts {
             config: &config,
             secrets: &secrets,
             lifecycle: Arc::clone(&lifecycle),
             guard,
             board,
+            notifier,
         };
         let (doctors, doctor) = start_doctor(Arc::clone(&lifecycle), stopping.clone());
         let listeners = parts.listen(bound, keys, tls, doctors, &stopping);
@@ -143,6 +153,7 @@ impl Daemon {
             listeners,
             workers,
             doctor,
+            notifiers,
             ticks,
             lifecycle,
             store,
@@ -168,6 +179,7 @@ impl Daemon {
         drop(tokio::time::timeout(DOCTOR_DRAIN, self.doctor).await);
         self.ticks.stop().await;
         self.workers.shutdown().await;
+        self.notifiers.shutdown().await;
         if let Err(error) = self.lifecycle.follow_failed_calls().await {
             tracing::warn!(%error, "calls that failed could not be noted: look for them in the seller's console");
         }
@@ -348,6 +360,7 @@ struct Parts<'a> {
     lifecycle: Arc<Lifecycle>,
     guard: Arc<Guard>,
     board: Arc<Board>,
+    notifier: Arc<Notifier>,
 }
 
 impl Parts<'_> {
@@ -384,6 +397,7 @@ impl Parts<'_> {
             Arc::clone(&self.lifecycle),
             Arc::clone(&self.guard),
             Arc::clone(&self.board),
+            Arc::clone(&self.notifier),
             Token::new(&self.secrets.admin_token),
             self.config.marketplace.requests_per_second,
         ));
@@ -424,6 +438,7 @@ impl Parts<'_> {
                 probe_days: i64::from(self.config.retention.probes_days),
                 job_days: i64::from(self.config.retention.job_runs_days),
                 usage_days: i64::from(self.config.retention.usage_days),
+                alarm_days: i64::from(self.config.retention.alarms_days),
             },
         };
         workers.start(stop)

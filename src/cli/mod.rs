@@ -2,6 +2,7 @@
 //!
 //! Invariant: what changes a running daemon goes through its admin API; nothing here opens the database.
 
+mod alarm;
 mod api;
 mod callback;
 mod check;
@@ -85,6 +86,9 @@ enum Command {
     /// Look at the orders that the marketplace told of, and ask about orders
     #[command(subcommand)]
     Order(order::Command),
+    /// Look at alarms, say that somebody looks after one, and test who is told
+    #[command(subcommand)]
+    Alarm(alarm::Command),
     /// Run and list availability heartbeats: what the marketplace's dial test would find
     #[command(subcommand)]
     Probe(probe::Command),
@@ -146,6 +150,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::License(command) => wait_for(license::run(Api::of(&config)?, command)),
         Command::Callback(command) => wait_for(callback::run(Api::of(&config)?, command)),
         Command::Order(command) => wait_for(order::run(Api::of(&config)?, command)),
+        Command::Alarm(command) => wait_for(alarm::run(Api::of(&config)?, command)),
         Command::Probe(command) => wait_for(probe::run(Api::of(&config)?, command)),
         Command::Guard(args) => wait_for(guard::run(Api::of(&config)?, args)),
         Command::Job(command) => wait_for(job::run(Api::of(&config)?, command)),

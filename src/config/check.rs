@@ -2,6 +2,8 @@
 //!
 //! Invariant: a configuration without errors here can be served, as far as the file can tell.
 
+mod notify;
+
 use super::places::Places;
 use super::socket::group_id;
 use super::{Config, SecretFile};
@@ -82,6 +84,7 @@ impl Config {
         self.check_socket(&mut found);
         self.check_tokens(&mut found);
         self.check_numbers(&mut found);
+        self.check_alarms(&mut found);
         if self.data_dir.exists() && !self.data_dir.is_dir() {
             found.error("data-dir", "is not a folder", "name a folder of its own");
         }
@@ -307,6 +310,7 @@ impl Config {
             ("retention.probes-days", retention.probes_days == 0),
             ("retention.job-runs-days", retention.job_runs_days == 0),
             ("retention.usage-days", retention.usage_days == 0),
+            ("retention.alarms-days", retention.alarms_days == 0),
         ];
         for (key, is_zero) in at_least_one {
             if is_zero {

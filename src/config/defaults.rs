@@ -1,6 +1,8 @@
 //! What holds when a key is not written (product.md §6).
 
 use super::{HttpUrl, SocketMode};
+use crate::domain::alarm::Severity;
+use crate::domain::language::Language;
 use crate::domain::retry_window::FAILED_ORDERS_PER_MONTH;
 use crate::domain::slots::{HeartbeatTimes, Zone};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -91,4 +93,28 @@ pub(super) const fn a_month() -> u32 {
 
 pub(super) const fn two_weeks() -> u32 {
     14
+}
+
+pub(super) const fn hourly() -> u32 {
+    1
+}
+
+pub(super) const fn six_hours() -> u32 {
+    6
+}
+
+pub(super) const fn a_day_of_hours() -> u32 {
+    24
+}
+
+pub(super) const fn settle_minutes() -> u32 {
+    5
+}
+
+pub(super) const fn every_severity() -> Severity {
+    Severity::Warning
+}
+
+pub(super) const fn chinese() -> Language {
+    Language::Zh
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: no value of a secret is in any error, `Debug` or `Display` of this module.
 
-use super::Config;
+use super::{Config, Notify};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer};
 use std::fmt;
@@ -46,6 +46,18 @@ pub struct Secrets {
     pub admin_token: SecretString,
     /// The bearer token of the licensed software.
     pub software_token: SecretString,
+    /// Those of the channels of `[[notify]]`, in their order.
+    pub channels: Vec<ChannelSecrets>,
+}
+
+/// The secrets of a channel, as far as its kind has them.
+pub struct ChannelSecrets {
+    /// Its address: who knows it can speak as us.
+    pub url: Option<SecretString>,
+    /// What its messages are signed with.
+    pub secret: Option<SecretString>,
+    /// The mail server's password.
+    pub password: Option<SecretString>,
 }
 
 impl fmt::Debug for Secrets {
@@ -269,6 +281,7 @@ impl Config {
             sk: self.marketplace.sk_file.read_line("marketplace.sk-file")?,
             admin_token: self.admin.token_file.read_line("admin.token-file")?,
             software_token: self.software.token_file.read_line("software.token-file")?,
+            channels: self.notify.iter().map(Notify::secrets).collect::<Result<_, _>>()?,
         })
     }
 }

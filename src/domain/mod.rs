@@ -2,10 +2,13 @@
 //!
 //! Invariant: every function here is a function of its arguments; the time is always one of them.
 
+pub mod alarm;
 pub mod deafness;
 pub mod delisting;
+pub mod delivery;
 pub mod dial_test;
 pub mod entitlement;
+pub mod language;
 pub mod lease;
 pub mod license;
 pub mod next_step;

@@ -1,6 +1,7 @@
 //! What is wrong now. Derived from what is stored and known, so that an alarm clears by itself.
 
-use super::{Guard, signature};
+use super::{Guard, signature, undelivered};
+pub use crate::domain::alarm::{Alarm, Severity};
 use crate::domain::time::{DAY_MS, HOUR_MS, Timestamp};
 use crate::lifecycle::STRANGE;
 use crate::store::{DIAGNOSES_APART_MS, EventFilter, Overdue, StoreError, UsageTrouble};
@@ -20,48 +21,6 @@ const USAGE_STUCK_MS: i64 = 2 * HOUR_MS;
 /// Skew of the clock that is told (hazards: alarm at 20 s, high at 45 s).
 const SKEW_WARN_MS: i64 = 20_000;
 const SKEW_HIGH_MS: i64 = 45_000;
-
-/// How much of a hurry there is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// Look at it this week.
-    Warning,
-    /// Look at it today.
-    High,
-    /// Look at it now, whatever the hour.
-    Emergency,
-}
-
-impl Severity {
-    /// The word used in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Warning => "warning",
-            Self::High => "high",
-            Self::Emergency => "emergency",
-        }
-    }
-}
-
-/// Something that needs a human.
-#[derive(Debug, Clone)]
-pub struct Alarm {
-    /// The same for the same cause.
-    pub id: String,
-    /// What kind of trouble.
-    pub kind: &'static str,
-    /// Since when.
-    pub since: Timestamp,
-    /// How much of a hurry there is.
-    pub severity: Severity,
-    /// The code concerned.
-    pub code: Option<String>,
-    /// What is wrong.
-    pub text: String,
-    /// What to do.
-    pub what_to_do: &'static str,
-}
 
 /// The alarm for something strange; its fact holds when it was first seen, and what it was.
 fn of_strange(id: String, told: &str, now: Timestamp) -> Option<Alarm> {
@@ -119,6 +78,7 @@ impl Guard {
             });
         }
         alarms.extend(orders.map(orders_awaited));
+        alarms.extend(self.lifecycle.store.read(|snapshot| undelivered::alarms(snapshot, now))?);
         alarms.extend(of_usage(&usage, now));
         for event in contradictions {
             alarms.push(Alarm {

@@ -1,5 +1,6 @@
 //! What must not be learnt from the marketplace first: our own availability, clock and troubles.
 
+mod alarm_book;
 mod alarms;
 mod availability;
 mod deaf;
@@ -7,7 +8,9 @@ mod doctor;
 mod heartbeat;
 mod restarts;
 mod signature;
+mod undelivered;
 
+pub use alarm_book::{Listed, Subscriber, Telling};
 pub use alarms::{Alarm, Severity};
 pub use availability::{Availability, Corrected};
 pub use deaf::told as told_of_gap;
@@ -21,6 +24,7 @@ use crate::domain::transition::{EventDraft, EventKind, Source};
 use crate::lifecycle::Lifecycle;
 use crate::store::{ProbeDraft, ProbeRow, StoreError};
 use std::sync::Arc;
+use tokio::sync::Notify;
 
 /// The guard. One for the whole process.
 pub struct Guard {
@@ -29,19 +33,32 @@ pub struct Guard {
     /// The marketplace dials each half-day.
     on_sale: bool,
     failed_orders_per_month: u32,
+    telling: Telling,
+    /// Somebody wants the alarms looked at before the minute is over.
+    look: Notify,
+    started_at: Timestamp,
 }
 
 impl Guard {
     /// Guards what `prober` reaches; a product that is `on_sale` is dialled by the marketplace.
     #[must_use]
     pub fn new(lifecycle: Arc<Lifecycle>, prober: Prober, on_sale: bool) -> Self {
-        Self { lifecycle, prober, on_sale, failed_orders_per_month: FAILED_ORDERS_PER_MONTH }
+        let started_at = lifecycle.clock.now();
+        let (telling, look) = (Telling::default(), Notify::new());
+        let failed_orders_per_month = FAILED_ORDERS_PER_MONTH;
+        Self { lifecycle, prober, on_sale, failed_orders_per_month, telling, look, started_at }
     }
 
     /// Allows so many failed orders in a month before it is an alarm of its own.
     #[must_use]
     pub fn allowing_failed_orders(self, per_month: u32) -> Self {
         Self { failed_orders_per_month: per_month, ..self }
+    }
+
+    /// The same, telling of its alarms.
+    #[must_use]
+    pub fn telling(self, telling: Telling) -> Self {
+        Self { telling, ..self }
     }
 
     /// How far our clock is ahead of the marketplace's, in milliseconds, if it is known.
@@ -81,6 +98,7 @@ impl Guard {
             self.lifecycle.metrics.set_heartbeat_step(step, passed);
         }
         self.tell(slot, found.outcome, &diagnosis, started_at);
+        self.look_again();
         Ok(row)
     }
 

@@ -2,7 +2,7 @@
 
 use super::problem::{Answer, json_answer, text_answer};
 use crate::domain::time::beijing_month;
-use crate::guard::Guard;
+use crate::guard::{Guard, Severity};
 use crate::lifecycle::Lifecycle;
 use crate::store::WindowState;
 use hyper::StatusCode;
@@ -79,6 +79,7 @@ pub(super) fn metrics(lifecycle: &Arc<Lifecycle>, guard: &Guard) -> Answer {
         metrics.set_failed_orders("failed", orders.failed);
         metrics.set_failed_orders("at_risk", orders.at_risk);
         metrics.set_deaf_gaps(snapshot.open_gaps()?.0);
+        metrics.set_notifications_waiting(snapshot.waiting_notices(lifecycle.clock.now())?);
         Ok(())
     });
     if let Err(error) = read {
@@ -87,6 +88,15 @@ pub(super) fn metrics(lifecycle: &Arc<Lifecycle>, guard: &Guard) -> Answer {
     match guard.availability() {
         Ok(stand) => metrics.set_delisting_failing_days(stand.delisting.failing_days),
         Err(error) => tracing::warn!(%error, "the delisting clock could not be read"),
+    }
+    match guard.alarms() {
+        Ok(alarms) => {
+            for severity in Severity::ALL {
+                let count = alarms.iter().filter(|alarm| alarm.severity == severity).count();
+                metrics.set_alarms(severity.as_str(), i64::try_from(count).unwrap_or(i64::MAX));
+            }
+        }
+        Err(error) => tracing::warn!(%error, "the alarms could not be looked at"),
     }
     if let Some(reachable) = lifecycle.marketplace.reachable() {
         metrics.set_marketplace_reachable(reachable);

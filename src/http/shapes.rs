@@ -3,8 +3,9 @@
 use crate::domain::license::{OrderId, OrderLineId};
 use crate::domain::next_step::next_step;
 use crate::domain::time::{Timestamp, day_text};
-use crate::guard::Alarm;
+use crate::guard::Listed;
 use crate::lifecycle::{CallReport, Drift, Entitlement, LeaseKeys};
+use crate::notify::Tested;
 use crate::protocol::hex;
 use crate::schedule::JobStatus;
 use crate::store::{CallbackRow, EventRow, LicenseRow, OrderRow, ProbeRow, UsageDay};
@@ -143,15 +144,36 @@ pub(super) fn usage(day: &UsageDay) -> Value {
     })
 }
 
-pub(super) fn alarm(alarm: &Alarm) -> Value {
+pub(super) fn alarm(alarm: &Listed) -> Value {
+    let (facts, entry) = (&alarm.facts, alarm.entry.as_ref());
+    let cleared_at = entry.and_then(|row| row.standing.cleared_at);
+    let acknowledged = entry.and_then(|row| row.acknowledged.as_ref());
     json!({
-        "id": alarm.id,
-        "kind": alarm.kind,
+        "id": facts.cause,
+        "number": entry.map(|row| row.id),
+        "kind": facts.kind,
+        "state": if cleared_at.is_some() { "cleared" } else { "open" },
         "since": alarm.since.to_string(),
         "severity": alarm.severity.as_str(),
-        "code": alarm.code,
-        "text": alarm.text,
-        "what_to_do": alarm.what_to_do,
+        "code": facts.code,
+        "text": facts.text,
+        "what_to_do": facts.what_to_do,
+        "last_seen_at": time(entry.map(|row| row.last_seen)),
+        "seen": entry.map_or(0, |row| row.seen),
+        "reopened": entry.map_or(0, |row| row.reopened),
+        "told_at": time(entry.and_then(|row| row.standing.told).map(|(at, _)| at)),
+        "cleared_at": time(cleared_at),
+        "acknowledged_at": time(acknowledged.map(|(at, _)| *at)),
+        "acknowledged": acknowledged.map(|(_, reason)| reason),
+    })
+}
+
+pub(super) fn tested(tested: &Tested) -> Value {
+    json!({
+        "channel": tested.channel,
+        "kind": tested.kind,
+        "outcome": if tested.error.is_none() { "sent" } else { "failed" },
+        "error": tested.error,
     })
 }
 

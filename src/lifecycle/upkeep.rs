@@ -24,6 +24,8 @@ pub struct Retention {
     pub job_days: i64,
     /// Usage that was sent or given up, in days.
     pub usage_days: i64,
+    /// Alarms that went, and messages about them, in days.
+    pub alarm_days: i64,
 }
 
 /// What the broom swept.
@@ -41,6 +43,8 @@ pub struct Swept {
     pub failed_calls: usize,
     /// Gaps forgotten that were settled.
     pub gaps: usize,
+    /// Alarms and messages forgotten.
+    pub alarms: usize,
 }
 
 impl Lifecycle {
@@ -84,6 +88,15 @@ impl Lifecycle {
         let windows = before(keep.callback_days.max(WINDOW_DAYS));
         swept.failed_calls = self.store.write(move |tx| tx.prune_failed_calls(windows)).await?;
         swept.gaps = self.store.write(move |tx| tx.prune_gaps(windows)).await?;
+        let alarms_before = before(keep.alarm_days);
+        loop {
+            let prune = move |tx: &mut Tx<'_>| tx.prune_alarms(alarms_before, BATCH);
+            let n = self.store.write(prune).await?;
+            swept.alarms += n;
+            if n == 0 {
+                break;
+            }
+        }
         swept.probes = self.store.write(move |tx| tx.prune_probes(probes_before)).await?;
         let first_probe_day = probes_before.beijing_day();
         self.store.write(move |tx| tx.prune_dial_tests(first_probe_day)).await?;

@@ -47,7 +47,31 @@ impl Workers {
                 }
             });
         }
+        let (this, mut stop) = (self.clone(), stop.clone());
+        workers.spawn(async move {
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => {}
+                () = this.watch_alarms() => {}
+            }
+        });
         workers
+    }
+
+    /// Looks at the alarms each minute, and when somebody asks for it. It is no job: a look that was missed
+    /// is not caught up, because the next one sees the same.
+    async fn watch_alarms(&self) {
+        loop {
+            if let Err(error) = self.guard.keep_alarms().await {
+                tracing::error!(%error, "the alarms could not be looked at, and nobody is told of them");
+                tokio::time::sleep(AFTER_FAULT).await;
+            }
+            let minute = self.lifecycle.clock.real(Duration::from_mins(1));
+            tokio::select! {
+                () = self.guard.look_wanted() => {}
+                () = tokio::time::sleep(minute) => {}
+            }
+        }
     }
 
     async fn work(&self, index: usize) {
@@ -176,6 +200,7 @@ impl Workers {
                     "usage": swept.usage,
                     "failed_calls": swept.failed_calls,
                     "gaps": swept.gaps,
+                    "alarms": swept.alarms,
                 })
             }
         })

@@ -3,6 +3,7 @@
 //! Invariants: one connection writes, on its own thread ([`writer`]); what must run inside a
 //! transaction takes a [`Tx`]; the time is always an argument, never `now()` in SQL.
 
+mod alarms;
 mod callbacks;
 mod deaf_gaps;
 mod diagnoses;
@@ -11,6 +12,7 @@ mod events;
 mod facts;
 mod jobs;
 mod licenses;
+mod notices;
 mod orders;
 mod outbox;
 mod reader;
@@ -19,6 +21,7 @@ mod schema;
 mod usage;
 mod writer;
 
+pub use alarms::{AlarmFacts, AlarmRow};
 pub use callbacks::{
     CallbackDraft, CallbackFilter, CallbackRow, LedgerEntry, Orphan, Replay, Verdict,
 };
@@ -27,6 +30,7 @@ pub use diagnoses::{DIAGNOSES_APART_MS, DiagnosisDraft, DiagnosisRow};
 pub use events::{ChainReport, EventFilter, EventRow};
 pub use jobs::{JobRun, ProbeDraft, ProbeRow};
 pub use licenses::{LicenseFilter, LicenseRow};
+pub use notices::{Notice, Undelivered};
 pub use orders::{OrderFacts, OrderFilter, OrderRow, Overdue};
 pub use outbox::{Call, Owed};
 pub use reader::Snapshot;

@@ -60,6 +60,9 @@ pub struct Metrics {
     deaf_gaps: Gauge,
     diagnoses: Family<[Label; 1], Counter>,
     unexamined: Counter,
+    alarms: Family<[Label; 1], Gauge>,
+    notifications: Family<([(&'static str, String); 1], [Label; 1]), Counter>,
+    notifications_waiting: Gauge,
 }
 
 impl Default for Metrics {
@@ -213,6 +216,19 @@ impl Metrics {
                 "Refused callbacks for which the signature doctor had no time",
                 Counter::default(),
             ),
+            alarms: add(&mut r, "alarms", "What is wrong now", Family::default()),
+            notifications: add(
+                &mut r,
+                "notifications",
+                "Tries to send a message about an alarm",
+                Family::default(),
+            ),
+            notifications_waiting: add(
+                &mut r,
+                "notifications_waiting",
+                "Messages about alarms that are due and not sent",
+                Gauge::default(),
+            ),
             registry: r,
         }
     }
@@ -352,6 +368,22 @@ impl Metrics {
         self.unexamined.inc();
     }
 
+    /// How many alarms of this severity there are.
+    pub fn set_alarms(&self, severity: &'static str, alarms: i64) {
+        self.alarms.get_or_create(&[("severity", severity)]).set(alarms);
+    }
+
+    /// One try to send a message over a channel of the configuration: `sent`, `failed` or `given_up`.
+    pub fn notification(&self, channel: &str, outcome: &'static str) {
+        let labels = ([("channel", channel.to_owned())], [("outcome", outcome)]);
+        self.notifications.get_or_create(&labels).inc();
+    }
+
+    /// How many messages are due and not sent.
+    pub fn set_notifications_waiting(&self, messages: i64) {
+        self.notifications_waiting.set(messages);
+    }
+
     /// The text of `GET /metrics`, in the OpenMetrics format.
     #[must_use]
     pub fn encode(&self) -> String {
@@ -391,6 +423,8 @@ mod tests {
         metrics.set_failed_calls("restart", true, 2);
         metrics.set_failed_orders("at_risk", 6);
         metrics.set_deaf_gaps(1);
+        metrics.set_alarms("high", 2);
+        metrics.notification("ops", "sent");
         let text = metrics.encode();
         for line in [
             r#"authcoded_callbacks_total{activity="releaseLicenseCode",verdict="applied",result_code="000000"} 1"#,
@@ -403,6 +437,8 @@ mod tests {
             r#"authcoded_commit_group_size_bucket{le="8.0"} 1"#,
             r#"authcoded_licenses{state="frozen"} 4"#,
             "authcoded_heartbeat_ok 1",
+            r#"authcoded_alarms{severity="high"} 2"#,
+            r#"authcoded_notifications_total{channel="ops",outcome="sent"} 1"#,
             "authcoded_clock_skew_seconds -1.5",
             r#"authcoded_heartbeat_step_ok{step="tls"} 1"#,
             r#"authcoded_dial_test_calls_total{result="answered"} 1"#,
