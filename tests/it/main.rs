@@ -23,6 +23,7 @@ mod readme;
 mod scenarios;
 mod simulator;
 mod stage;
+mod standins;
 mod store;
 mod vectors;
 mod wire;
