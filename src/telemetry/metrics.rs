@@ -15,6 +15,8 @@ use std::time::Duration;
 
 type Label = (&'static str, &'static str);
 type Status = [(&'static str, u16); 1];
+/// A name of the configuration, and a word of ours.
+type Named = ([(&'static str, String); 1], [Label; 1]);
 type Seconds = Gauge<f64, AtomicU64>;
 
 /// Buckets in seconds: a callback should take milliseconds and must take less than 20 s.
@@ -61,7 +63,7 @@ pub struct Metrics {
     diagnoses: Family<[Label; 1], Counter>,
     unexamined: Counter,
     alarms: Family<[Label; 1], Gauge>,
-    notifications: Family<([(&'static str, String); 1], [Label; 1]), Counter>,
+    notifications: Family<Named, Counter>,
     notifications_waiting: Gauge,
 }
 

@@ -390,6 +390,41 @@ fn a_reader_that_goes_away_is_no_failure() {
 }
 
 #[test]
+fn alarms_are_listed_tested_and_acknowledged() {
+    let stand = Stand::new(|(method, target, body)| match (method.as_str(), target.as_str()) {
+        ("GET", target) if target.contains("state=cleared") => {
+            (200, json!({"items": [], "next": null}))
+        }
+        ("GET", _) => {
+            let alarm = json!({"id": "clock", "severity": "high", "text": "it is wrong",
+                "what_to_do": "repair it", "since": "2026-11-22T08:00:00.000Z"});
+            (200, json!({"items": [alarm], "next": null}))
+        }
+        ("POST", "/v1/alarms/test") => {
+            let sent = json!({"channel": "ops", "kind": "smtp", "outcome": "sent", "error": null});
+            let failed = json!({"channel": "chat", "kind": "wecom", "outcome": "failed",
+                "error": "it answered 93000"});
+            let only = body.contains("ops");
+            let items = if only { vec![sent] } else { vec![sent, failed] };
+            (200, json!({"items": items, "next": null}))
+        }
+        ("POST", "/v1/alarms/clock%20x/acknowledge") if body.contains("case 17") => {
+            (200, json!({"id": "clock x"}))
+        }
+        _ => (404, json!({"title": "Not found"})),
+    });
+    let listed = out(&stand.run(&["alarm", "list"]));
+    assert!(listed.contains("clock") && listed.contains("repair it"), "{listed}");
+    assert_eq!(out(&stand.run(&["alarm", "list", "--state", "cleared"])), "nothing is wrong\n");
+    let all = stand.run(&["alarm", "test"]);
+    assert_eq!(all.status.code(), Some(1), "one of them failed");
+    assert!(out(&all).contains("it answered 93000"));
+    assert_eq!(stand.run(&["alarm", "test", "--channel", "ops"]).status.code(), Some(0));
+    let known = stand.run(&["alarm", "acknowledge", "clock x", "--reason", "case 17"]);
+    assert!(out(&known).contains("clock x is acknowledged"), "{}", err(&known));
+}
+
+#[test]
 fn status_jobs_and_callbacks_are_shown() {
     let stand = Stand::new(|(method, target, _)| {
         match (method.as_str(), target.split('?').next().expect("a path")) {

@@ -21,6 +21,7 @@ mod lives;
 mod logs;
 mod market;
 mod marketplace_codes;
+mod notifications;
 mod orders;
 mod process;
 mod raw_http;

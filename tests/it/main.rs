@@ -26,6 +26,7 @@ mod scenarios;
 mod signature_doctor;
 mod simulator;
 mod stage;
+mod standins;
 mod store;
 mod vectors;
 mod wire;

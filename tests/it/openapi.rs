@@ -365,6 +365,13 @@ async fn drift(asker: &mut Asker<'_>, known: &str) {
     assert_eq!(outcomes, ["done", "done", "refused", "refused"], "{repaired}");
     let alarms = asker.ok(Admin, "GET /v1/alarms", json!({})).await;
     assert_eq!(alarms["items"][0]["kind"], "contradiction", "{alarms}");
+    let id = alarms["items"][0]["id"].as_str().expect("an id");
+    let line = format!("POST /v1/alarms/{id}/acknowledge");
+    let alarm = asker.ok(Admin, &line, json!({"reason": "known"})).await;
+    assert_eq!(alarm["acknowledged"], "known", "{alarm}");
+    asker.ok(Admin, "GET /v1/alarms?state=cleared", json!({})).await;
+    let tested = asker.ok(Admin, "POST /v1/alarms/test", json!({})).await;
+    assert_eq!(tested["items"], json!([]), "no channel is configured");
 }
 
 /// Calls that failed, as two hours would leave them, and a gap.
@@ -492,6 +499,8 @@ async fn refusals(asker: &mut Asker<'_>) {
         ("GET /v1/callbacks/999999", "not-found"),
         ("GET /v1/callbacks/first", "not-found"),
         ("POST /v1/jobs/nothing/run", "not-found"),
+        ("GET /v1/alarms?state=gone", "bad-request"),
+        ("POST /v1/alarms/clock/acknowledge", "bad-request"),
         ("GET /v1/licenses?limit=1001", "bad-request"),
         ("GET /v1/licenses?state=gone", "bad-request"),
         ("GET /v1/orders?state=gone", "bad-request"),

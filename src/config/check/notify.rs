@@ -24,7 +24,7 @@ impl Config {
             }
         }
         for (nth, channel) in self.notify.iter().enumerate() {
-            let mut channel_findings = Channel { found, nth, channel };
+            let mut channel_findings = Channel { found, nth, told: channel };
             channel_findings.check();
             if self.notify[..nth].iter().any(|earlier| earlier.name == channel.name) {
                 let text = format!("{} is the name of two channels", channel.name);
@@ -38,22 +38,22 @@ impl Config {
 struct Channel<'a, 'b> {
     found: &'a mut Findings<'b>,
     nth: usize,
-    channel: &'a Notify,
+    told: &'a Notify,
 }
 
 impl Channel<'_, '_> {
     fn check(&mut self) {
-        let name = &self.channel.name;
+        let name = &self.told.name;
         let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
             self.error("name", "is no name", "use 1 to 64 letters, digits, - and _");
         }
         self.check_keys();
-        match self.channel.kind {
+        match self.told.kind {
             ChannelKind::Smtp => self.check_mail(),
             ChannelKind::Webhook => {
                 self.check_url();
-                if let Some(secret) = self.secret("secret-file", self.channel.secret_file.as_ref())
+                if let Some(secret) = self.secret("secret-file", self.told.secret_file.as_ref())
                     && !is_webhook_secret(&secret)
                 {
                     self.error(
@@ -65,14 +65,14 @@ impl Channel<'_, '_> {
             }
             ChannelKind::Wecom | ChannelKind::Dingtalk | ChannelKind::Feishu => {
                 self.check_url();
-                self.secret("secret-file", self.channel.secret_file.as_ref());
+                self.secret("secret-file", self.told.secret_file.as_ref());
             }
         }
     }
 
     /// Each kind has the keys it needs, and none that would be ignored.
     fn check_keys(&mut self) {
-        let it = self.channel;
+        let it = self.told;
         let kind = it.kind;
         let posted = kind != ChannelKind::Smtp;
         let signed = posted && kind != ChannelKind::Wecom;
@@ -97,7 +97,7 @@ impl Channel<'_, '_> {
     }
 
     fn check_url(&mut self) {
-        if let Some(url) = self.secret("url-file", self.channel.url_file.as_ref())
+        if let Some(url) = self.secret("url-file", self.told.url_file.as_ref())
             && let Err(why) = HttpUrl::check_with_query(url.expose_secret())
         {
             self.error("url-file", "holds no usable address", &why.to_string());
@@ -105,7 +105,7 @@ impl Channel<'_, '_> {
     }
 
     fn check_mail(&mut self) {
-        let it = self.channel;
+        let it = self.told;
         self.secret("password-file", it.password_file.as_ref());
         let server = it.server.as_deref().unwrap_or_default();
         let loopback = server.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
