@@ -5,7 +5,7 @@
 use crate::clock::Clock;
 use crate::config::{self, Config, Secrets};
 use crate::domain::time::Timestamp;
-use crate::guard::{DoctorQueue, Guard, Prober, start_doctor};
+use crate::guard::{DoctorQueue, Guard, KeyFile, Prober, Watch, Watched, start_doctor};
 use crate::http::{
     Admin, CallbackRoute, Door, Limits, Listener, NewCodes, Serving, Software, Tls, Token,
 };
@@ -118,12 +118,14 @@ impl Daemon {
         let bound = Bound::bind(&config).await?;
         let addresses = bound.addresses()?;
         let keys: Vec<_> = secrets.access_keys.iter().cloned().map(AccessKey::new).collect();
-        let guard = Arc::new(guard(&config, &lifecycle, &keys, extra_ca.as_deref(), addresses)?);
+        let watch = Arc::new(watch(&config));
+        let guarded = (&lifecycle, Arc::clone(&watch));
+        let guard = Arc::new(guard(&config, guarded, &keys, extra_ca.as_deref(), addresses)?);
         let board =
             Arc::new(Board::new(config.schedule.zone, &config.schedule.heartbeat, clock.clone()));
         let (stop, stopping) = watch::channel(false);
         let tls = callback_tls(&config)?;
-        let parts = Parts { config: &config, secrets: &secrets, lifecycle, guard, board };
+        let parts = Parts { config: &config, secrets: &secrets, lifecycle, guard, watch, board };
         let (doctors, doctor) = start_doctor(Arc::clone(&parts.lifecycle), stopping.clone());
         let listeners = parts.listen(bound, keys, tls, doctors, &stopping);
         let workers = parts.work(&stopping);
@@ -212,7 +214,7 @@ fn restore_stop(store: &Store, marketplace: &Client) -> anyhow::Result<()> {
 
 fn guard(
     config: &Config,
-    lifecycle: &Arc<Lifecycle>,
+    (lifecycle, watch): (&Arc<Lifecycle>, Arc<Watch>),
     keys: &[AccessKey],
     extra_ca: Option<&[u8]>,
     addresses: Addresses,
@@ -227,7 +229,16 @@ fn guard(
     };
     let key = keys.first().context("callback.access-key-files names no key")?.clone();
     let prober = Prober::new(url, key, extra_ca, lifecycle.clock.clone())?;
-    Ok(Guard::new(Arc::clone(lifecycle), prober))
+    Ok(Guard::new(Arc::clone(lifecycle), prober, watch))
+}
+
+fn watch(config: &Config) -> Watch {
+    let key_files = config.secret_files().into_iter();
+    Watch::new(Watched {
+        data_dir: config.data_dir.clone(),
+        certificate: config.callback.tls_cert.clone(),
+        key_files: key_files.map(|(key, path)| KeyFile::now(key, path)).collect(),
+    })
 }
 
 fn callback_tls(config: &Config) -> anyhow::Result<Option<Tls>> {
@@ -331,6 +342,7 @@ struct Parts<'a> {
     secrets: &'a Secrets,
     lifecycle: Arc<Lifecycle>,
     guard: Arc<Guard>,
+    watch: Arc<Watch>,
     board: Arc<Board>,
 }
 
@@ -354,6 +366,7 @@ impl Parts<'_> {
             callback.probe_codes.iter().cloned().collect(),
             Arc::clone(&self.lifecycle),
             doctors,
+            Arc::clone(&self.watch),
         ));
         let limits = Limits {
             name: "callback",
@@ -410,7 +423,11 @@ impl Parts<'_> {
                 usage_days: i64::from(self.config.retention.usage_days),
             },
         };
-        workers.start(stop)
+        let mut workers = workers.start(stop);
+        let (watch, lifecycle) = (Arc::clone(&self.watch), Arc::clone(&self.lifecycle));
+        let stop = stop.clone();
+        workers.spawn(async move { watch.keep_looking(&lifecycle, stop).await });
+        workers
     }
 }
 

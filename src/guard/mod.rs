@@ -4,10 +4,13 @@ mod alarms;
 mod doctor;
 mod heartbeat;
 mod signature;
+mod watch;
 
 pub use alarms::{Alarm, Severity};
 pub use doctor::{DoctorQueue, RefusedCall, start_doctor};
 pub use heartbeat::{HeartbeatError, Prober};
+
+pub use watch::{KeyFile, Watch, Watched};
 
 use crate::domain::time::Timestamp;
 use crate::domain::transition::{EventDraft, EventKind, Source};
@@ -19,13 +22,14 @@ use std::sync::Arc;
 pub struct Guard {
     lifecycle: Arc<Lifecycle>,
     prober: Prober,
+    watch: Arc<Watch>,
 }
 
 impl Guard {
-    /// Guards what `prober` reaches.
+    /// Guards what `prober` reaches, and tells what `watch` sees.
     #[must_use]
-    pub fn new(lifecycle: Arc<Lifecycle>, prober: Prober) -> Self {
-        Self { lifecycle, prober }
+    pub fn new(lifecycle: Arc<Lifecycle>, prober: Prober, watch: Arc<Watch>) -> Self {
+        Self { lifecycle, prober, watch }
     }
 
     /// How far our clock is ahead of the marketplace's, in milliseconds, if it is known.

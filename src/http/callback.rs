@@ -9,7 +9,7 @@ use super::body::{self, BodyError};
 use super::problem::{Answer, text_answer};
 use crate::domain::outcome::ResultCode;
 use crate::domain::time::Timestamp;
-use crate::guard::{DoctorQueue, RefusedCall};
+use crate::guard::{DoctorQueue, RefusedCall, Watch};
 use crate::lifecycle::{Arrival, Evidence, Lifecycle, Reply};
 use crate::protocol::callback::{self, Activity};
 use crate::protocol::callback_auth::{AccessKey, Verified, verify};
@@ -67,6 +67,7 @@ pub struct CallbackRoute {
     lifecycle: Arc<Lifecycle>,
     refusals: Allowance,
     doctors: DoctorQueue,
+    watch: Arc<Watch>,
 }
 
 /// A refusal, before it is recorded.
@@ -94,9 +95,10 @@ impl CallbackRoute {
         probe_codes: HashSet<String>,
         lifecycle: Arc<Lifecycle>,
         doctors: DoctorQueue,
+        watch: Arc<Watch>,
     ) -> Self {
         let refusals = Allowance::new(REFUSALS_BURST, REFUSALS_PER_HOUR);
-        Self { licences, orders, probe_codes, lifecycle, refusals, doctors }
+        Self { licences, orders, probe_codes, lifecycle, refusals, doctors, watch }
     }
 
     /// Answers one request.
@@ -189,6 +191,8 @@ impl CallbackRoute {
         let verdict = reply.verdict.map_or("not_stored", Verdict::as_str);
         let took = began.elapsed();
         self.lifecycle.metrics.callback(activity, verdict, reply.code.as_str(), took);
+        self.watch.answered(received_at, reply.verdict == Some(Verdict::Refused));
+        self.watch.authentic(code.as_deref(), received_at, verified.skew_ms(received_at));
         tracing::info!(
             license.code = code,
             order.id = order_id.filter(|id| !id.is_empty()),
@@ -283,6 +287,7 @@ impl CallbackRoute {
         let took = began.elapsed();
         let result_code = refused.code.as_str();
         self.lifecycle.metrics.callback(activity, "refused", result_code, took);
+        self.watch.answered(received_at, true);
         if !self.refusals.take(received_at) {
             tracing::debug!(result_code, "a refused callback was counted, not recorded: too many");
             return None;

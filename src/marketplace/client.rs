@@ -273,6 +273,12 @@ impl Client {
         self.flow.health.skew_ms()
     }
 
+    /// When the certificate of each domain ends, as far as it has answered over TLS since the start.
+    #[must_use]
+    pub fn certificates(&self) -> Vec<(String, Timestamp)> {
+        self.flow.health.certificates()
+    }
+
     /// How many requests had which outcome, for metrics.
     #[must_use]
     pub fn counts(&self) -> Vec<Count> {

@@ -83,6 +83,8 @@ struct Seen {
     counts: BTreeMap<(Api, &'static str), u64>,
     reachable: Option<bool>,
     skew_ms: Option<i64>,
+    /// When each domain's certificate ends.
+    certificates: BTreeMap<String, Timestamp>,
     /// How often something strange was seen.
     strange: BTreeMap<(StrangeKind, String), u64>,
 }
@@ -139,6 +141,19 @@ impl Health {
 
     pub(super) fn skew_ms(&self) -> Option<i64> {
         self.lock().skew_ms
+    }
+
+    pub(super) fn saw_certificate(&self, host: &str, ends: Timestamp) {
+        let known = &mut self.lock().certificates;
+        // Hosts are those of the configuration.
+        match known.get_mut(host) {
+            Some(known) => *known = ends,
+            None => drop(known.insert(host.to_owned(), ends)),
+        }
+    }
+
+    pub(super) fn certificates(&self) -> Vec<(String, Timestamp)> {
+        self.lock().certificates.iter().map(|(host, ends)| (host.clone(), *ends)).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {

@@ -13,6 +13,7 @@ mod orders;
 mod outbox;
 mod reader;
 mod schema;
+mod unannounced;
 mod usage;
 mod writer;
 
@@ -26,6 +27,7 @@ pub use licenses::{LicenseFilter, LicenseRow};
 pub use orders::{OrderFacts, OrderFilter, OrderRow, Overdue};
 pub use outbox::{Call, Owed};
 pub use reader::Snapshot;
+pub use unannounced::Unannounced;
 pub use usage::{
     UsageBatch, UsageDay, UsageEnd, UsageFilter, UsageLimits, UsageRow, UsageState, UsageTrouble,
 };

@@ -3,6 +3,7 @@
 //! Invariant: label values come from closed sets or the configuration, never from a request, so the series
 //! are bounded.
 
+use super::watch::WatchMetrics;
 use crate::domain::state::State;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -54,6 +55,8 @@ pub struct Metrics {
     clock_skew: Seconds,
     diagnoses: Family<[Label; 1], Counter>,
     unexamined: Counter,
+    /// What the watches see.
+    pub watch: WatchMetrics,
 }
 
 impl Default for Metrics {
@@ -171,6 +174,7 @@ impl Metrics {
                 "Refused callbacks for which the signature doctor had no time",
                 Counter::default(),
             ),
+            watch: WatchMetrics::register(&mut r),
             registry: r,
         }
     }
@@ -288,7 +292,12 @@ impl Metrics {
     }
 }
 
-fn add<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+pub(super) fn add<M: Metric + Clone>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    metric: M,
+) -> M {
     registry.register(name, help, metric.clone());
     metric
 }

@@ -59,6 +59,7 @@ const FENCES: &[(&str, &[&str])] = &[
         "ring",
         &["protocol", "store", "http", "cli", "lifecycle", "guard", "marketplace", "simulator"],
     ),
+    ("rustix", &["guard/watch/disk.rs"]),
     ("prometheus_client", &["telemetry"]),
     ("tracing_subscriber", &["telemetry"]),
     ("clap", &["cli"]),

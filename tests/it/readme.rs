@@ -118,6 +118,7 @@ fn it_lists_every_metric_and_no_other() {
     metrics.set_marketplace_domain(String::new(), true);
     metrics.set_marketplace_strange("", 0);
     metrics.diagnosis("");
+    metrics.watch.set_certificate_days(String::new(), 0);
     let text = metrics.encode();
     let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let mut names: Vec<_> =
