@@ -7,7 +7,7 @@ mod telling;
 use crate::clock::Clock;
 use crate::config::{self, Config, Secrets};
 use crate::domain::time::Timestamp;
-use crate::guard::{DoctorQueue, Guard, Prober, start_doctor};
+use crate::guard::{DoctorQueue, Guard, KeyFile, Prober, Watch, Watched, start_doctor};
 use crate::http::{
     Admin, CallbackRoute, Door, Limits, Listener, NewCodes, Serving, Software, Tls, Token,
 };
@@ -123,7 +123,9 @@ impl Daemon {
         let bound = Bound::bind(&config).await?;
         let addresses = bound.addresses()?;
         let keys: Vec<_> = secrets.access_keys.iter().cloned().map(AccessKey::new).collect();
-        let guard = guard(&config, &lifecycle, &keys, extra_ca.as_deref(), addresses)?;
+        let watch = Arc::new(watch(&config));
+        let guarded = (&lifecycle, Arc::clone(&watch));
+        let guard = guard(&config, guarded, &keys, extra_ca.as_deref(), addresses)?;
         let extra_ca = extra_ca.as_deref();
         let (guard, notifier) = telling::wire(&config, &secrets, extra_ca, &lifecycle, guard)?;
         let guard = Arc::new(guard);
@@ -138,6 +140,7 @@ impl Daemon {
             secrets: &secrets,
             lifecycle: Arc::clone(&lifecycle),
             guard,
+            watch,
             board,
             notifier,
         };
@@ -239,7 +242,7 @@ fn restore_stop(store: &Store, marketplace: &Client) -> anyhow::Result<()> {
 
 fn guard(
     config: &Config,
-    lifecycle: &Arc<Lifecycle>,
+    (lifecycle, watch): (&Arc<Lifecycle>, Arc<Watch>),
     keys: &[AccessKey],
     extra_ca: Option<&[u8]>,
     addresses: Addresses,
@@ -254,8 +257,17 @@ fn guard(
     };
     let key = keys.first().context("callback.access-key-files names no key")?.clone();
     let prober = Prober::new(url, key, extra_ca, lifecycle.clock.clone())?;
-    let guard = Guard::new(Arc::clone(lifecycle), prober, config.guard.on_sale);
+    let guard = Guard::new(Arc::clone(lifecycle), prober, watch, config.guard.on_sale);
     Ok(guard.allowing_failed_orders(config.guard.failed_orders_per_month))
+}
+
+fn watch(config: &Config) -> Watch {
+    let key_files = config.secret_files().into_iter();
+    Watch::new(Watched {
+        data_dir: config.data_dir.clone(),
+        certificate: config.callback.tls_cert.clone(),
+        key_files: key_files.map(|(key, path)| KeyFile::now(key, path)).collect(),
+    })
 }
 
 fn callback_tls(config: &Config) -> anyhow::Result<Option<Tls>> {
@@ -359,6 +371,7 @@ struct Parts<'a> {
     secrets: &'a Secrets,
     lifecycle: Arc<Lifecycle>,
     guard: Arc<Guard>,
+    watch: Arc<Watch>,
     board: Arc<Board>,
     notifier: Arc<Notifier>,
 }
@@ -383,6 +396,7 @@ impl Parts<'_> {
             callback.probe_codes.iter().cloned().collect(),
             Arc::clone(&self.lifecycle),
             doctors,
+            Arc::clone(&self.watch),
         ));
         let limits = Limits {
             name: "callback",
@@ -441,7 +455,11 @@ impl Parts<'_> {
                 alarm_days: i64::from(self.config.retention.alarms_days),
             },
         };
-        workers.start(stop)
+        let mut workers = workers.start(stop);
+        let (watch, lifecycle) = (Arc::clone(&self.watch), Arc::clone(&self.lifecycle));
+        let stop = stop.clone();
+        workers.spawn(async move { watch.keep_looking(&lifecycle, stop).await });
+        workers
     }
 }
 

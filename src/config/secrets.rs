@@ -140,6 +140,14 @@ impl SecretFile {
         }
     }
 
+    /// The file that an operator changes: for a credential the one beside the configuration, from which
+    /// the unit loads it.
+    fn origin(&self) -> &Path {
+        match self {
+            Self::File(path) | Self::Credential { beside: path, .. } => path,
+        }
+    }
+
     /// Reads a secret of one line: an access key, AK, SK or token.
     ///
     /// # Errors
@@ -262,6 +270,23 @@ impl<'de> Deserialize<'de> for SecretFile {
 }
 
 impl Config {
+    /// The files that [`Config::load_secrets`] reads, each with its key.
+    #[must_use]
+    pub fn secret_files(&self) -> Vec<(String, PathBuf)> {
+        let orders = self.orders.as_ref().map_or(&[][..], |orders| &orders.access_key_files);
+        let lists = [
+            ("callback.access-key-files", &self.callback.access_key_files[..]),
+            ("callback.retired-access-key-files", &self.callback.retired_access_key_files),
+            ("orders.access-key-files", orders),
+            ("marketplace.ak-file", std::slice::from_ref(&self.marketplace.ak_file)),
+            ("marketplace.sk-file", std::slice::from_ref(&self.marketplace.sk_file)),
+            ("admin.token-file", std::slice::from_ref(&self.admin.token_file)),
+            ("software.token-file", std::slice::from_ref(&self.software.token_file)),
+        ];
+        let files = lists.into_iter().flat_map(|(key, files)| files.iter().map(move |f| (key, f)));
+        files.map(|(key, file)| (key.to_owned(), file.origin().to_owned())).collect()
+    }
+
     /// Reads every secret the configuration names, but the private key of the listener.
     ///
     /// # Errors

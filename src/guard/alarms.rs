@@ -18,9 +18,6 @@ const STRANGE_MS: i64 = 7 * DAY_MS;
 const USAGE_FAILED_MS: i64 = DAY_MS;
 /// A usage report that does not get through for this long is told.
 const USAGE_STUCK_MS: i64 = 2 * HOUR_MS;
-/// Skew of the clock that is told (hazards: alarm at 20 s, high at 45 s).
-const SKEW_WARN_MS: i64 = 20_000;
-const SKEW_HIGH_MS: i64 = 45_000;
 
 /// The alarm for something strange; its fact holds when it was first seen, and what it was.
 fn of_strange(id: String, told: &str, now: Timestamp) -> Option<Alarm> {
@@ -45,9 +42,11 @@ impl Guard {
     pub fn alarms(&self) -> Result<Vec<Alarm>, StoreError> {
         let now = self.lifecycle.clock.now();
         let mut alarms = Vec::new();
-        self.stop_and_skew(now, &mut alarms);
+        self.marketplace(now, &mut alarms);
         alarms.extend(self.restart_alarms(now)?);
         alarms.extend(self.deaf_alarms()?);
+        self.watch.refresh(&self.lifecycle)?;
+        alarms.extend(self.watch.alarms(self.clock_skew_ms(), now));
         let filter = EventFilter {
             kind: Some("contradiction".to_owned()),
             since: Some(now.plus_ms(-CONTRADICTION_MS)),
@@ -95,7 +94,7 @@ impl Guard {
         Ok(alarms)
     }
 
-    fn stop_and_skew(&self, now: Timestamp, alarms: &mut Vec<Alarm>) {
+    fn marketplace(&self, now: Timestamp, alarms: &mut Vec<Alarm>) {
         if let Some(until) = self.lifecycle.marketplace.stopped_until() {
             alarms.push(Alarm {
                 id: "marketplace-stop".to_owned(),
@@ -120,19 +119,6 @@ impl Guard {
                 code: None,
                 text: format!("no usable answer of {} several times in a row", resting.join(", ")),
                 what_to_do: "codes run on from what is known; check DNS, firewall and the marketplace's announcements. It is tried again every minute",
-            });
-        }
-        let skew_ms = self.clock_skew_ms().unwrap_or(0);
-        if skew_ms.abs() >= SKEW_WARN_MS {
-            let high = skew_ms.abs() >= SKEW_HIGH_MS;
-            alarms.push(Alarm {
-                id: "clock".to_owned(),
-                kind: "clock",
-                since: now,
-                severity: if high { Severity::High } else { Severity::Warning },
-                code: None,
-                text: format!("our clock is {skew_ms} ms ahead of the marketplace's"),
-                what_to_do: "repair time synchronisation: at 60 s every callback is refused",
             });
         }
     }

@@ -9,6 +9,7 @@ mod heartbeat;
 mod restarts;
 mod signature;
 mod undelivered;
+mod watch;
 
 pub use alarm_book::{Listed, Subscriber, Telling};
 pub use alarms::{Alarm, Severity};
@@ -17,6 +18,8 @@ pub use deaf::told as told_of_gap;
 pub use doctor::{DoctorQueue, RefusedCall, start_doctor};
 pub use heartbeat::{HeartbeatError, Prober};
 pub use restarts::{Advice, FailedOrdersReport};
+
+pub use watch::{KeyFile, Watch, Watched};
 
 use crate::domain::retry_window::FAILED_ORDERS_PER_MONTH;
 use crate::domain::time::Timestamp;
@@ -30,6 +33,7 @@ use tokio::sync::Notify;
 pub struct Guard {
     lifecycle: Arc<Lifecycle>,
     prober: Prober,
+    watch: Arc<Watch>,
     /// The marketplace dials each half-day.
     on_sale: bool,
     failed_orders_per_month: u32,
@@ -40,13 +44,25 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Guards what `prober` reaches; a product that is `on_sale` is dialled by the marketplace.
+    /// Guards what `prober` reaches, and tells what `watch` sees; a product that is `on_sale` is dialled by
+    /// the marketplace.
     #[must_use]
-    pub fn new(lifecycle: Arc<Lifecycle>, prober: Prober, on_sale: bool) -> Self {
-        let started_at = lifecycle.clock.now();
-        let (telling, look) = (Telling::default(), Notify::new());
-        let failed_orders_per_month = FAILED_ORDERS_PER_MONTH;
-        Self { lifecycle, prober, on_sale, failed_orders_per_month, telling, look, started_at }
+    pub fn new(
+        lifecycle: Arc<Lifecycle>,
+        prober: Prober,
+        watch: Arc<Watch>,
+        on_sale: bool,
+    ) -> Self {
+        Self {
+            watch,
+            on_sale,
+            failed_orders_per_month: FAILED_ORDERS_PER_MONTH,
+            telling: Telling::default(),
+            look: Notify::new(),
+            started_at: lifecycle.clock.now(),
+            prober,
+            lifecycle,
+        }
     }
 
     /// Allows so many failed orders in a month before it is an alarm of its own.

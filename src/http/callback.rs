@@ -10,7 +10,7 @@ use super::problem::{Answer, text_answer};
 use crate::domain::dial_test::PROBE_CODE;
 use crate::domain::outcome::ResultCode;
 use crate::domain::time::Timestamp;
-use crate::guard::{DoctorQueue, RefusedCall};
+use crate::guard::{DoctorQueue, RefusedCall, Watch};
 use crate::lifecycle::{Arrival, Evidence, Lifecycle, Reply};
 use crate::protocol::call_name::{Peeked, peek};
 use crate::protocol::callback::{self, Activity};
@@ -69,6 +69,7 @@ pub struct CallbackRoute {
     lifecycle: Arc<Lifecycle>,
     refusals: Allowance,
     doctors: DoctorQueue,
+    watch: Arc<Watch>,
 }
 
 /// A refusal, before it is recorded.
@@ -96,9 +97,10 @@ impl CallbackRoute {
         probe_codes: HashSet<String>,
         lifecycle: Arc<Lifecycle>,
         doctors: DoctorQueue,
+        watch: Arc<Watch>,
     ) -> Self {
         let refusals = Allowance::new(REFUSALS_BURST, REFUSALS_PER_HOUR);
-        Self { licences, orders, probe_codes, lifecycle, refusals, doctors }
+        Self { licences, orders, probe_codes, lifecycle, refusals, doctors, watch }
     }
 
     /// Answers one request.
@@ -194,6 +196,8 @@ impl CallbackRoute {
         let verdict = reply.verdict.map_or("not_stored", Verdict::as_str);
         let took = began.elapsed();
         self.lifecycle.metrics.callback(activity, verdict, reply.code.as_str(), took);
+        self.watch.answered(received_at, reply.verdict == Some(Verdict::Refused));
+        self.watch.authentic(code.as_deref(), received_at, verified.skew_ms(received_at));
         tracing::info!(
             license.code = code,
             order.id = order_id.filter(|id| !id.is_empty()),
@@ -306,6 +310,7 @@ impl CallbackRoute {
         let took = began.elapsed();
         let result_code = refused.code.as_str();
         self.lifecycle.metrics.callback(activity, "refused", result_code, took);
+        self.watch.answered(received_at, true);
         let authentic = refused.signed_at.is_some();
         if !self.refusals.take(received_at) && !authentic {
             tracing::debug!(result_code, "a refused callback was counted, not recorded: too many");

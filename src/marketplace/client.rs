@@ -307,6 +307,12 @@ impl Client {
         self.flow.health.skew_ms_within(age)
     }
 
+    /// When the certificate of each domain ends, as far as it has answered over TLS since the start.
+    #[must_use]
+    pub fn certificates(&self) -> Vec<(String, Timestamp)> {
+        self.flow.health.certificates()
+    }
+
     /// How many requests had which outcome, for metrics.
     #[must_use]
     pub fn counts(&self) -> Vec<Count> {

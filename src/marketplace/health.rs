@@ -85,6 +85,8 @@ struct Seen {
     reachable: Option<bool>,
     /// The skew, and when it was measured on the clock that does not jump.
     skew: Option<(i64, Instant)>,
+    /// When each domain's certificate ends.
+    certificates: BTreeMap<String, Timestamp>,
     /// How often something strange was seen.
     strange: BTreeMap<(StrangeKind, String), u64>,
 }
@@ -147,6 +149,19 @@ impl Health {
     pub(super) fn skew_ms_within(&self, age: Duration) -> Option<i64> {
         let measured = self.lock().skew.filter(|(_, at)| at.elapsed() <= age);
         measured.map(|(skew_ms, _)| skew_ms)
+    }
+
+    pub(super) fn saw_certificate(&self, host: &str, ends: Timestamp) {
+        let known = &mut self.lock().certificates;
+        // Hosts are those of the configuration.
+        match known.get_mut(host) {
+            Some(known) => *known = ends,
+            None => drop(known.insert(host.to_owned(), ends)),
+        }
+    }
+
+    pub(super) fn certificates(&self) -> Vec<(String, Timestamp)> {
+        self.lock().certificates.iter().map(|(host, ends)| (host.clone(), *ends)).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {

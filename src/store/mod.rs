@@ -18,6 +18,7 @@ mod outbox;
 mod reader;
 mod retry_windows;
 mod schema;
+mod unannounced;
 mod usage;
 mod writer;
 
@@ -35,6 +36,7 @@ pub use orders::{OrderFacts, OrderFilter, OrderRow, Overdue};
 pub use outbox::{Call, Owed};
 pub use reader::Snapshot;
 pub use retry_windows::{FailedCall, FailedCallRow, FailedOrders, WindowState};
+pub use unannounced::Unannounced;
 pub use usage::{
     UsageBatch, UsageDay, UsageEnd, UsageFilter, UsageLimits, UsageRow, UsageState, UsageTrouble,
 };

@@ -3,6 +3,7 @@
 //! Invariant: label values come from closed sets or the configuration, never from a request, so the series
 //! are bounded.
 
+use super::watch::WatchMetrics;
 use crate::domain::state::State;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -65,6 +66,8 @@ pub struct Metrics {
     alarms: Family<[Label; 1], Gauge>,
     notifications: Family<Named, Counter>,
     notifications_waiting: Gauge,
+    /// What the watches see.
+    pub watch: WatchMetrics,
 }
 
 impl Default for Metrics {
@@ -231,6 +234,7 @@ impl Metrics {
                 "Messages about alarms that are due and not sent",
                 Gauge::default(),
             ),
+            watch: WatchMetrics::register(&mut r),
             registry: r,
         }
     }
@@ -396,7 +400,12 @@ impl Metrics {
     }
 }
 
-fn add<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+pub(super) fn add<M: Metric + Clone>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    metric: M,
+) -> M {
     registry.register(name, help, metric.clone());
     metric
 }

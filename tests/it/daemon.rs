@@ -35,6 +35,7 @@ mod truth;
 mod unknown_codes;
 mod usage;
 mod usage_storm;
+mod watches;
 mod wire;
 
 use authcoded::clock::Clock;

@@ -83,6 +83,7 @@ const FENCES: &[(&str, &[&str])] = &[
             "simulator",
         ],
     ),
+    ("rustix", &["guard/watch/disk.rs"]),
     ("prometheus_client", &["telemetry"]),
     ("tracing_subscriber", &["telemetry"]),
     ("clap", &["cli"]),

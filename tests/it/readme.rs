@@ -125,6 +125,7 @@ pub(crate) fn metrics() -> Vec<String> {
     metrics.diagnosis("");
     metrics.set_alarms("", 0);
     metrics.notification("", "");
+    metrics.watch.set_certificate_days(String::new(), 0);
     let text = metrics.encode();
     let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     names.map(|rest| rest.split(' ').next().expect("a name").to_owned()).collect()
