@@ -3,6 +3,7 @@
 //! Invariant: every function here is a function of its arguments; the time is always one of them.
 
 pub mod entitlement;
+pub mod freshness;
 pub mod lease;
 pub mod license;
 pub mod next_step;
