@@ -17,6 +17,8 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 /// The software's listener.
@@ -42,6 +44,12 @@ impl NewCodes {
     }
 }
 
+/// An answer, or the way to it.
+enum Begun<F> {
+    Done(Answer),
+    UnderWay(Pin<Box<F>>),
+}
+
 impl Software {
     /// Answers those who know `token`.
     #[must_use]
@@ -56,12 +64,27 @@ impl Software {
     }
 
     /// Answers one request.
-    pub async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
-        let answer = match self.given_before(&request) {
-            Some(answer) => answer,
-            // Boxed, so that the state of all routes is not moved about with each request.
-            None => Box::pin(self.route(request)).await.unwrap_or_else(Problem::answer),
+    pub fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Answer> + Send + use<> {
+        let begun = match self.given_before(&request) {
+            Some(answer) => Begun::Done(self.count(answer)),
+            // Boxed, so that the state of all routes is not moved about with an answer that is ready.
+            None => Begun::UnderWay(Box::pin(async move {
+                let answer = self.route(request).await.unwrap_or_else(Problem::answer);
+                self.count(answer)
+            })),
         };
+        async move {
+            match begun {
+                Begun::Done(answer) => answer,
+                Begun::UnderWay(work) => work.await,
+            }
+        }
+    }
+
+    fn count(&self, answer: Answer) -> Answer {
         self.lifecycle.metrics.http_request("software", answer.status().as_u16());
         answer
     }
