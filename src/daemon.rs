@@ -9,7 +9,7 @@ use crate::config::{self, Config, Secrets};
 use crate::domain::time::Timestamp;
 use crate::guard::{DoctorQueue, Guard, KeyFile, Prober, Watch, Watched, start_doctor};
 use crate::http::{
-    Admin, CallbackRoute, Door, Limits, Listener, NewCodes, Serving, Software, Tls, Token,
+    Admin, Answers, CallbackRoute, Door, Limits, Listener, NewCodes, Serving, Software, Tls, Token,
 };
 use crate::http::{acceptor, serve};
 use crate::lifecycle::{ClientKey, Keys, Leases, Lifecycle, Retention, STOPPED_UNTIL};
@@ -420,11 +420,13 @@ impl Parts<'_> {
 
         let token = || Some(Token::new(&self.secrets.software_token));
         let new_codes = Arc::new(NewCodes::per_hour(self.config.software.new_codes_per_hour));
+        let answers = Arc::new(Answers::default());
         for (listener, token) in [(bound.software, token()), (bound.socket, None)] {
             let Some(listener) = listener else { continue };
             let guard = Arc::clone(&self.guard);
             let (lifecycle, new_codes) = (Arc::clone(&self.lifecycle), Arc::clone(&new_codes));
-            let software = Arc::new(Software::new(lifecycle, guard, token, new_codes));
+            let answers = Arc::clone(&answers);
+            let software = Arc::new(Software::new(lifecycle, guard, token, new_codes, answers));
             let answer = move |request| Arc::clone(&software).answer(request);
             listeners.push(serve(listener, local("software"), answer, stop.clone()));
         }

@@ -8,6 +8,7 @@ pub mod delisting;
 pub mod delivery;
 pub mod dial_test;
 pub mod entitlement;
+pub mod freshness;
 pub mod language;
 pub mod lease;
 pub mod license;

@@ -52,6 +52,12 @@ impl Timestamp {
     pub const fn beijing_day(self) -> i64 {
         self.0.saturating_add(BEIJING_OFFSET_MS).div_euclid(DAY_MS)
     }
+
+    /// The first instant of the day with this number in Beijing.
+    #[must_use]
+    pub const fn start_of_beijing_day(day: i64) -> Self {
+        Self(day.saturating_mul(DAY_MS).saturating_sub(BEIJING_OFFSET_MS))
+    }
 }
 
 /// The calendar month in Beijing that holds `at`: when it began, and `yyyy-mm`.
@@ -269,6 +275,8 @@ mod tests {
     #[test]
     fn beijing_day_turns_at_sixteen_utc() {
         let before = DateText::parse("20261121155959").expect("a date").utc();
-        assert_eq!(before.beijing_day() + 1, before.plus_ms(SECOND_MS).beijing_day());
+        let after = before.plus_ms(SECOND_MS);
+        assert_eq!(before.beijing_day() + 1, after.beijing_day());
+        assert_eq!(Timestamp::start_of_beijing_day(after.beijing_day()), after);
     }
 }

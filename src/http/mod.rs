@@ -6,6 +6,7 @@
 mod access;
 mod admin;
 mod allowance;
+mod answers;
 mod body;
 mod callback;
 mod framing;
@@ -18,6 +19,7 @@ mod tls;
 
 pub use access::Token;
 pub use admin::Admin;
+pub use answers::Answers;
 pub use callback::{CallbackRoute, Door};
 pub use problem::Answer;
 pub use server::{Limits, Listener, Serving, Tls, serve};

@@ -9,6 +9,8 @@ use crate::notify::Tested;
 use crate::protocol::hex;
 use crate::schedule::JobStatus;
 use crate::store::{CallbackRow, EventRow, LicenseRow, OrderRow, ProbeRow, UsageDay};
+use bytes::Bytes;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 fn time(at: Option<Timestamp>) -> Option<String> {
@@ -97,18 +99,33 @@ pub(super) fn order(row: &OrderRow) -> Value {
     })
 }
 
-pub(super) fn entitlement(code: &str, answer: &Entitlement) -> Value {
+/// A struct, not a tree of values: this one is asked for at every start of the software.
+#[derive(Serialize)]
+struct EntitlementShape<'a> {
+    code: &'a str,
+    decision: &'static str,
+    reason: &'static str,
+    state: Option<&'static str>,
+    expires_at: Option<String>,
+    days_left: Option<i64>,
+    checked_at: Option<String>,
+    lease: Option<&'a str>,
+}
+
+pub(super) fn entitlement(code: &str, answer: &Entitlement) -> Bytes {
     let license = answer.license.as_ref();
-    json!({
-        "code": code,
-        "decision": answer.reason.verdict().as_str(),
-        "reason": answer.reason.as_str(),
-        "state": license.map(|license| license.state().as_str()),
-        "expires_at": time(license.and_then(|license| license.expiry).map(|expiry| expiry.at)),
-        "days_left": answer.days_left,
-        "checked_at": time(license.and_then(|license| license.marketplace_checked_at)),
-        "lease": answer.lease.as_deref(),
-    })
+    let shape = EntitlementShape {
+        code,
+        decision: answer.reason.verdict().as_str(),
+        reason: answer.reason.as_str(),
+        state: license.map(|license| license.state().as_str()),
+        expires_at: time(license.and_then(|license| license.expiry).map(|expiry| expiry.at)),
+        days_left: answer.days_left,
+        checked_at: time(license.and_then(|license| license.marketplace_checked_at)),
+        lease: answer.lease.as_deref(),
+    };
+    // A struct of texts and numbers always serialises.
+    Bytes::from(serde_json::to_vec(&shape).unwrap_or_default().into_boxed_slice())
 }
 
 pub(super) fn call_report(report: &CallReport, now: Timestamp) -> Value {

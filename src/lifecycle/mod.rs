@@ -31,7 +31,7 @@ pub use callback::Arrival;
 pub use calls::{CallOutcome, CallReport, Errand};
 pub use client_key::{ClientKey, ClientKeyError};
 pub use drift::{Drift, DriftPage};
-pub use entitlement::Entitlement;
+pub use entitlement::{Basis, Entitlement, Fresh};
 pub use evidence::{Evidence, Reply};
 pub use failed_calls::Followed;
 pub use leases::{LeaseKeyError, LeaseKeys, Leases, Retired, RotateError};

@@ -20,6 +20,7 @@ mod retry_windows;
 mod schema;
 mod unannounced;
 mod usage;
+mod versions;
 mod writer;
 
 pub use alarms::{AlarmFacts, AlarmRow};
@@ -40,13 +41,16 @@ pub use unannounced::Unannounced;
 pub use usage::{
     UsageBatch, UsageDay, UsageEnd, UsageFilter, UsageLimits, UsageRow, UsageState, UsageTrouble,
 };
+pub use versions::Version;
 pub use writer::{Tx, WriterEnd, WriterStats};
 
+use crate::domain::license::Code;
 use reader::Readers;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use versions::Versions;
 
 /// Why the store could not do what it was asked. The fault is ours or the machine's, never the caller's.
 #[derive(Debug, thiserror::Error)]
@@ -146,6 +150,7 @@ pub struct Store {
     writer: writer::Handle,
     readers: Arc<Readers>,
     lists: Arc<Readers>,
+    versions: Versions,
 }
 
 /// What the daemon keeps beside the [`Store`]: the folder's lock and the end of the writer's thread.
@@ -174,9 +179,10 @@ impl Store {
         let lists = Arc::new(Readers::open(&file, commits.clone(), reader::LISTS)?);
         let pools = reader::Pools([Arc::clone(&readers), Arc::clone(&lists)]);
         let checkpoint = writer::Checkpoint { file, pools };
+        let versions = Versions::default();
         let (writer, writer_end) =
-            writer::start(connection, commits, checkpoint, Box::new(on_commit))?;
-        Ok((Self { writer, readers, lists }, Held { lock, writer_end }))
+            writer::start(connection, commits, versions.clone(), checkpoint, Box::new(on_commit))?;
+        Ok((Self { writer, readers, lists, versions }, Held { lock, writer_end }))
     }
 
     /// Runs `work` in a transaction and returns when it is durable.
@@ -208,6 +214,12 @@ impl Store {
         work: impl FnOnce(&Snapshot<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         self.readers.read(work)
+    }
+
+    /// The version of the code's row. Asked before [`Store::read`], it is of the row read or of an older one.
+    #[must_use]
+    pub fn version(&self, code: &Code) -> Version {
+        self.versions.of(code)
     }
 
     /// A read that may take long (lists, sweeps), away from the runtime's threads.

@@ -3,6 +3,7 @@
 
 mod access;
 mod admin;
+mod answers;
 mod batches;
 mod callbacks;
 mod diagnoses;
@@ -287,7 +288,8 @@ impl Daemon {
         self.change(sql);
     }
 
-    /// The same while it runs; its readers see it from its next commit on.
+    /// The same while it runs; its readers see it from its next commit on, but an answer to the software that
+    /// was given before may be given again: no change of ours says that it must not.
     pub(crate) async fn edit_under_way(&self, sql: &str) {
         self.change(sql);
         let body = serde_json::json!({"code": "PL-COMMIT", "activate": false, "note": nonce()});
