@@ -325,7 +325,7 @@ Repair that first, then run this again. Five failing days in a row freeze tradin
 #[test]
 fn the_delisting_clock_is_shown_and_corrected_with_a_reason() {
     let stand = Stand::new(|(_, _, body)| {
-        let days = serde_json::from_str::<Value>(&body)
+        let days = serde_json::from_str::<Value>(body)
             .map_or(2, |body| body["failing_days"].as_i64().expect("a number"));
         let clock =
             json!({"failing_days": days, "since": "2026-11-20T16:00:00.000Z", "corrected": null});
