@@ -20,14 +20,14 @@ mod writer;
 pub use callbacks::{
     CallbackDraft, CallbackFilter, CallbackRow, LedgerEntry, Orphan, Replay, Verdict,
 };
-pub use deaf_gaps::{DeafGap, MissedCall};
+pub use deaf_gaps::{DeafGap, MissedCall, Neighbour};
 pub use events::{ChainReport, EventFilter, EventRow};
 pub use jobs::{JobRun, ProbeDraft, ProbeRow};
 pub use licenses::{LicenseFilter, LicenseRow};
 pub use orders::{OrderFacts, OrderFilter, OrderRow, Overdue};
 pub use outbox::{Call, Owed};
 pub use reader::Snapshot;
-pub use retry_windows::{FailedCall, FailedCallRow, FailedOrders, WindowState};
+pub use retry_windows::{FailedCall, FailedCallCounts, FailedCallRow, FailedOrders, WindowState};
 pub use usage::{
     UsageBatch, UsageDay, UsageEnd, UsageFilter, UsageLimits, UsageRow, UsageState, UsageTrouble,
 };
