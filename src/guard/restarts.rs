@@ -6,9 +6,11 @@ use crate::domain::retry_window::Budget;
 use crate::domain::state::State;
 use crate::domain::time::{Timestamp, beijing_month};
 use crate::store::{FailedCallRow, FailedOrders, StoreError, WindowState};
+use std::fmt::Write as _;
 
-/// Calls looked at for an alarm's text.
-const NAMED: i64 = 3;
+/// Calls looked at for an alarm, and those that its text names.
+const LOOKED_AT: i64 = 1_000;
+const NAMED: usize = 3;
 
 /// What to do about a call on the restart list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,39 +107,42 @@ impl Guard {
         Ok(FailedOrdersReport { month, orders, allowed: self.failed_orders_per_month })
     }
 
-    /// What is wrong because calls failed.
+    /// What is wrong because calls failed. A call that neither its signature nor its code shows to be ours
+    /// raises nothing: anybody could.
     pub(super) fn restart_alarms(&self, now: Timestamp) -> Result<Vec<Alarm>, StoreError> {
-        let (restart, restarts, open, opens) = self.lifecycle.store.read(|snapshot| {
-            Ok((
-                snapshot.failed_calls(WindowState::Restart, NAMED)?,
-                snapshot.failed_call_counts(WindowState::Restart)?,
-                snapshot.failed_calls(WindowState::Open, NAMED)?,
-                snapshot.failed_call_counts(WindowState::Open)?,
-            ))
-        })?;
+        let read = |state| {
+            self.lifecycle.store.read(|snapshot| {
+                let counts = snapshot.failed_call_counts(state)?;
+                let mut calls = snapshot.failed_calls(state, LOOKED_AT)?;
+                calls.retain(|row| row.call.authentic || row.license.is_some());
+                Ok((counts, calls))
+            })
+        };
         let mut alarms = Vec::new();
-        if let Some(first) = restart.first() {
-            let all = restarts.0 + restarts.1;
-            let severity = if restarts.0 > 0 { Severity::High } else { Severity::Warning };
+        let (counts, calls) = read(WindowState::Restart)?;
+        if let Some(first) = calls.first() {
+            let all = counts.proved + counts.claimed;
+            let severity = if counts.proved > 0 { Severity::High } else { Severity::Warning };
             alarms.push(Alarm {
                 id: "restart-list".to_owned(),
                 kind: "restart_list",
                 since: first.call.given_up_at.unwrap_or(now),
                 severity,
                 code: None,
-                text: format!("the marketplace has given up {all} calls: {}", named(&restart, all)),
+                text: format!("the marketplace has given up {all} calls: {}", named(&calls)),
                 what_to_do: "see `authcoded guard`; restart them in 卖家中心 > 生产接口消息, they are ticked off when they come. A renewal that stays away may cost the buyer the code",
             });
         }
-        if let Some(first) = open.first() {
-            let all = opens.0 + opens.1;
+        let (counts, calls) = read(WindowState::Open)?;
+        if let Some(first) = calls.first() {
+            let all = counts.proved + counts.claimed;
             alarms.push(Alarm {
                 id: "retry-windows".to_owned(),
                 kind: "retry_windows",
                 since: first.call.round.first_at,
                 severity: Severity::Warning,
                 code: None,
-                text: format!("{all} calls fail and are repeated: {}", named(&open, all)),
+                text: format!("{all} calls fail and are repeated: {}", named(&calls)),
                 what_to_do: "repair what refuses them within two hours of the first attempt: see `authcoded guard` and the log",
             });
         }
@@ -146,18 +151,20 @@ impl Guard {
     }
 }
 
-fn named(rows: &[FailedCallRow], all: i64) -> String {
-    let shown: Vec<_> = rows
-        .iter()
-        .map(|row| {
-            let name = &row.call.name;
-            let which = if name.order_id.is_empty() { &name.code } else { &name.order_id };
-            let what = if name.scene.is_empty() { &name.activity } else { &name.scene };
-            format!("{what} {which}")
-        })
-        .collect();
-    let more = if i64::try_from(shown.len()).is_ok_and(|shown| shown < all) { ", …" } else { "" };
-    format!("{}{more}", shown.join(", "))
+fn named(calls: &[FailedCallRow]) -> String {
+    let mut text = String::new();
+    for row in calls.iter().take(NAMED) {
+        let name = &row.call.name;
+        let which = if name.order_id.is_empty() { &name.code } else { &name.order_id };
+        let what = if name.scene.is_empty() { &name.activity } else { &name.scene };
+        let comma = if text.is_empty() { "" } else { ", " };
+        // Writing to a String does not fail.
+        let _ = write!(text, "{comma}{what} {which}");
+    }
+    if calls.len() > NAMED {
+        text.push_str(", …");
+    }
+    text
 }
 
 fn over_budget(report: &FailedOrdersReport, now: Timestamp) -> Option<Alarm> {

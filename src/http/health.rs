@@ -70,9 +70,9 @@ pub(super) fn metrics(lifecycle: &Arc<Lifecycle>, guard: &Guard) -> Answer {
         metrics.set_waiting_for_buyer(snapshot.waiting_for_buyer()?);
         metrics.set_usage_waiting(snapshot.unsent_usage()?);
         for state in [WindowState::Open, WindowState::Restart] {
-            let (proved, unproven) = snapshot.failed_call_counts(state)?;
-            metrics.set_failed_calls(state.as_str(), true, proved);
-            metrics.set_failed_calls(state.as_str(), false, unproven);
+            let counts = snapshot.failed_call_counts(state)?;
+            metrics.set_failed_calls(state.as_str(), true, counts.proved);
+            metrics.set_failed_calls(state.as_str(), false, counts.all - counts.proved);
         }
         let month = beijing_month(lifecycle.clock.now()).0;
         let orders = snapshot.failed_orders(month)?;

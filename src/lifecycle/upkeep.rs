@@ -10,6 +10,8 @@ const NONCE_MS: i64 = 10 * MINUTE_MS;
 const BATCH: i64 = 500;
 /// Failed calls and gaps are kept at least so long, in days.
 const WINDOW_DAYS: i64 = 62;
+/// What nothing proves stays on the restart list so long, in days.
+const UNPROVEN_DAYS: i64 = 14;
 
 /// How long things are kept.
 #[derive(Debug, Clone, Copy)]
@@ -86,7 +88,9 @@ impl Lifecycle {
         }
         // As long as the callbacks they tell of, and past the month in which orders are counted.
         let windows = before(keep.callback_days.max(WINDOW_DAYS));
-        swept.failed_calls = self.store.write(move |tx| tx.prune_failed_calls(windows)).await?;
+        let unproven = before(UNPROVEN_DAYS);
+        let prune = move |tx: &mut Tx<'_>| tx.prune_failed_calls(windows, unproven);
+        swept.failed_calls = self.store.write(prune).await?;
         swept.gaps = self.store.write(move |tx| tx.prune_gaps(windows)).await?;
         let alarms_before = before(keep.alarm_days);
         loop {

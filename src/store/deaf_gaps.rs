@@ -10,11 +10,12 @@ use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
 /// The columns of a gap, with the authentic callbacks on either side of it.
 macro_rules! gaps {
     () => {
-        "SELECT id, from_at, until_at, causes, before_id, settled_at, asked, repaired, \
-         (SELECT received_at FROM callback WHERE callback.id = before_id) AS before_at, \
-         (SELECT received_at FROM callback WHERE callback.id > coalesce(before_id, 0) \
-          AND signed_at IS NOT NULL AND test = 0 AND result_code = '000000' \
-          AND received_at >= until_at ORDER BY callback.id LIMIT 1) AS after_at FROM deaf_gap"
+        "SELECT deaf_gap.*, before.received_at AS before_at, after.id AS after_id, \
+         after.received_at AS after_at FROM deaf_gap \
+         LEFT JOIN callback AS before ON before.id = before_id \
+         LEFT JOIN callback AS after ON after.id = (SELECT id FROM callback \
+         WHERE callback.id > coalesce(before_id, 0) AND signed_at IS NOT NULL AND test = 0 \
+         AND result_code = '000000' AND received_at >= until_at ORDER BY callback.id LIMIT 1)"
     };
 }
 
@@ -25,10 +26,10 @@ pub struct DeafGap {
     pub id: i64,
     /// When, and why.
     pub gap: Gap,
-    /// When the last real, authentic callback before it came.
-    pub before_at: Option<Timestamp>,
-    /// When the first one behind it was taken.
-    pub after_at: Option<Timestamp>,
+    /// The last real, authentic callback before it.
+    pub before: Option<Neighbour>,
+    /// The first one behind it that was taken.
+    pub after: Option<Neighbour>,
     /// When every code had been compared since.
     pub settled_at: Option<Timestamp>,
     /// Codes compared until then.
@@ -37,6 +38,15 @@ pub struct DeafGap {
     pub repaired: i64,
     /// The calls that must have been made in it.
     pub missed: Vec<MissedCall>,
+}
+
+/// A callback beside a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Neighbour {
+    /// Its id.
+    pub id: i64,
+    /// Our clock when it came.
+    pub received_at: Timestamp,
 }
 
 /// A call that must have been made in a gap.
@@ -59,7 +69,7 @@ impl Tx<'_> {
     /// # Errors
     /// [`StoreError::Sql`], [`StoreError::Damaged`].
     pub fn add_gap(&mut self, gap: &Gap) -> Result<(), StoreError> {
-        let last = find(self.connection, concat!(gaps!(), " ORDER BY id DESC LIMIT 1"))?;
+        let last = find(self.connection, concat!(gaps!(), " ORDER BY deaf_gap.id DESC LIMIT 1"))?;
         let joined = last.and_then(|last| Some((last.id, last.gap.joined(gap)?)));
         if let Some((id, gap)) = joined {
             self.connection
@@ -89,7 +99,10 @@ impl Tx<'_> {
     /// # Errors
     /// [`StoreError::Sql`], [`StoreError::Damaged`].
     pub fn open_gap(&self) -> Result<Option<DeafGap>, StoreError> {
-        let sql = concat!(gaps!(), " WHERE settled_at IS NULL ORDER BY id DESC LIMIT 1");
+        let sql = concat!(
+            gaps!(),
+            " WHERE deaf_gap.settled_at IS NULL ORDER BY deaf_gap.id DESC LIMIT 1"
+        );
         find(self.connection, sql)
     }
 
@@ -241,6 +254,11 @@ fn from_row(row: &Row<'_>) -> Result<DeafGap, StoreError> {
     let at = |column: &str| -> rusqlite::Result<Option<Timestamp>> {
         Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_ms))
     };
+    let neighbour = |id: &str, at_column: &str| -> rusqlite::Result<Option<Neighbour>> {
+        let id: Option<i64> = row.get(id)?;
+        let received_at = at(at_column)?;
+        Ok(id.zip(received_at).map(|(id, received_at)| Neighbour { id, received_at }))
+    };
     let causes: String = row.get("causes")?;
     Ok(DeafGap {
         id,
@@ -252,8 +270,8 @@ fn from_row(row: &Row<'_>) -> Result<DeafGap, StoreError> {
                 .map(|word| Cause::parse(word).ok_or_else(damaged))
                 .collect::<Result<_, _>>()?,
         },
-        before_at: at("before_at")?,
-        after_at: at("after_at")?,
+        before: neighbour("before_id", "before_at")?,
+        after: neighbour("after_id", "after_at")?,
         settled_at: at("settled_at")?,
         asked: row.get("asked")?,
         repaired: row.get("repaired")?,

@@ -27,7 +27,7 @@ pub use alarms::{AlarmFacts, AlarmRow};
 pub use callbacks::{
     CallbackDraft, CallbackFilter, CallbackRow, LedgerEntry, Orphan, Replay, Verdict,
 };
-pub use deaf_gaps::{DeafGap, MissedCall};
+pub use deaf_gaps::{DeafGap, MissedCall, Neighbour};
 pub use diagnoses::{DIAGNOSES_APART_MS, DiagnosisDraft, DiagnosisRow};
 pub use events::{ChainReport, EventFilter, EventRow};
 pub use jobs::{JobRun, ProbeDraft, ProbeRow};
@@ -36,7 +36,7 @@ pub use notices::{Notice, Undelivered};
 pub use orders::{OrderFacts, OrderFilter, OrderRow, Overdue};
 pub use outbox::{Call, Owed};
 pub use reader::Snapshot;
-pub use retry_windows::{FailedCall, FailedCallRow, FailedOrders, WindowState};
+pub use retry_windows::{FailedCall, FailedCallCounts, FailedCallRow, FailedOrders, WindowState};
 pub use unannounced::Unannounced;
 pub use usage::{
     UsageBatch, UsageDay, UsageEnd, UsageFilter, UsageLimits, UsageRow, UsageState, UsageTrouble,

@@ -78,7 +78,18 @@ pub struct FailedCallRow {
     pub status_signed_at: Option<Timestamp>,
 }
 
-/// Failed orders of a month.
+/// How many failed calls stand so.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FailedCallCounts {
+    /// Authentic ones.
+    pub proved: i64,
+    /// Those that nothing proves, and that name a code we hold.
+    pub claimed: i64,
+    /// All of them.
+    pub all: i64,
+}
+
+/// Failed orders of a month; order notifications belong to another type of interface and do not count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FailedOrders {
     /// Orders whose window closed without success.
@@ -180,15 +191,20 @@ impl Tx<'_> {
         Ok(self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
     }
 
-    /// Forgets failed calls that ended before `before`, and those that nothing proved and nobody dismissed
-    /// since. Returns how many.
+    /// Forgets failed calls that ended before `before`, and those on the restart list that nothing proves
+    /// and that were given up before `unproven_before`. Returns how many.
     ///
     /// # Errors
     /// [`StoreError::Sql`].
-    pub fn prune_failed_calls(&mut self, before: Timestamp) -> Result<usize, StoreError> {
+    pub fn prune_failed_calls(
+        &mut self,
+        before: Timestamp,
+        unproven_before: Timestamp,
+    ) -> Result<usize, StoreError> {
         let sql = "DELETE FROM retry_window WHERE ended_at < ?1 \
-                   OR (state = 'restart' AND authentic = 0 AND given_up_at < ?1)";
-        Ok(self.connection.prepare_cached(sql)?.execute([before.as_ms()])?)
+                   OR (state = 'restart' AND authentic = 0 AND given_up_at < ?2)";
+        let dates = (before.as_ms(), unproven_before.as_ms());
+        Ok(self.connection.prepare_cached(sql)?.execute(dates)?)
     }
 }
 
@@ -218,16 +234,19 @@ impl Snapshot<'_> {
         rows.collect()
     }
 
-    /// How many failed calls stand so: authentic ones, and those that nothing proved.
+    /// How many failed calls stand so.
     ///
     /// # Errors
     /// [`StoreError::Sql`].
-    pub fn failed_call_counts(&self, state: WindowState) -> Result<(i64, i64), StoreError> {
-        let sql = "SELECT coalesce(sum(authentic), 0), count(*) FROM retry_window WHERE state = ?1";
-        let counts = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
-        let (proved, all): (i64, i64) =
-            self.connection.prepare_cached(sql)?.query_row([state.as_str()], counts)?;
-        Ok((proved, all - proved))
+    pub fn failed_call_counts(&self, state: WindowState) -> Result<FailedCallCounts, StoreError> {
+        let sql = "SELECT coalesce(sum(authentic), 0), \
+                   coalesce(sum(authentic = 0 AND license.code IS NOT NULL), 0), count(*) \
+                   FROM retry_window LEFT JOIN license ON license.code = retry_window.code \
+                   WHERE retry_window.state = ?1";
+        let counts = |row: &Row<'_>| {
+            Ok(FailedCallCounts { proved: row.get(0)?, claimed: row.get(1)?, all: row.get(2)? })
+        };
+        Ok(self.connection.prepare_cached(sql)?.query_row([state.as_str()], counts)?)
     }
 
     /// Orders that failed from `month` on, or may.
@@ -242,17 +261,18 @@ impl Snapshot<'_> {
         Ok(FailedOrders {
             failed: count(
                 "SELECT count(DISTINCT order_id) FROM retry_window \
-                 WHERE given_up_at >= ?1 AND order_id <> '' AND authentic = 1",
+                 WHERE given_up_at >= ?1 AND order_id <> '' AND authentic = 1 \
+                 AND activity <> 'orderNotify'",
             )?,
             at_risk: count(
                 "SELECT count(DISTINCT order_id) FROM retry_window \
                  WHERE state = 'open' AND order_id <> '' AND authentic = 1 \
-                 AND coalesce(given_up_at, ?1 - 1) < ?1",
+                 AND activity <> 'orderNotify' AND coalesce(given_up_at, ?1 - 1) < ?1",
             )?,
             unproven: count(
                 "SELECT count(DISTINCT order_id) FROM retry_window \
                  WHERE state IN ('open','restart') AND order_id <> '' AND authentic = 0 \
-                 AND coalesce(given_up_at, ?1) >= ?1",
+                 AND activity <> 'orderNotify' AND coalesce(given_up_at, ?1) >= ?1",
             )?,
         })
     }

@@ -383,7 +383,8 @@ async fn guard(asker: &mut Asker<'_>) {
           'restart', 3, NULL, NULL), \
          (NULL, 'updateLicenseCodeStatus', 'PL-OF-YORE', '', '', 'FREEZE', x'', 0, '000001', 2, \
           9000000000000, 9000000000001, 'open', NULL, NULL, NULL); \
-         INSERT INTO deaf_gap VALUES (NULL, 1000, 9000000, 'clock down', NULL, NULL, 0, 0); \
+         INSERT INTO deaf_gap VALUES (NULL, 1000, 9000000, 'clock down', (SELECT min(id) FROM callback), \
+         NULL, 0, 0); \
          INSERT INTO missed_call VALUES (last_insert_rowid(), 'PL-OF-YORE', 'RELEASE', 9000001, NULL);",
     );
     asker.ok(Admin, "POST /v1/licenses", json!({"code": "PL-COMMIT", "activate": false})).await;

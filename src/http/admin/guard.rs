@@ -6,7 +6,7 @@ use crate::domain::time::Timestamp;
 use crate::guard::{Advice, told_of_gap};
 use crate::http::body::{Query, read_json};
 use crate::http::problem::{Answer, Problem, json_answer};
-use crate::store::{DeafGap, FailedCallRow, MissedCall, WindowState};
+use crate::store::{DeafGap, FailedCallRow, MissedCall, Neighbour, WindowState};
 use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
 use serde::Deserialize;
@@ -56,9 +56,9 @@ impl Admin {
                 "allowed": orders.allowed,
             },
             "retry_windows": open.iter().map(window).collect::<Vec<_>>(),
-            "retry_windows_total": opens.0 + opens.1,
+            "retry_windows_total": opens.all,
             "restart_list": restart.iter().map(restart_item).collect::<Vec<_>>(),
-            "restart_list_total": restarts.0 + restarts.1,
+            "restart_list_total": restarts.all,
             "deaf": gaps.iter().map(deaf).collect::<Vec<_>>(),
         }))
     }
@@ -126,8 +126,8 @@ fn deaf(gap: &DeafGap) -> Value {
         "until": gap.gap.until.to_string(),
         "why": gap.gap.causes.iter().map(|cause| cause.as_str()).collect::<Vec<_>>(),
         "state": state,
-        "last_call_before": time(gap.before_at),
-        "first_call_after": time(gap.after_at),
+        "last_call_before": gap.before.map(neighbour),
+        "first_call_after": gap.after.map(neighbour),
         "given_up_from": time(given_up.map(|(from, _)| from)),
         "given_up_until": time(given_up.map(|(_, until)| until)),
         "settled_at": time(gap.settled_at),
@@ -136,6 +136,10 @@ fn deaf(gap: &DeafGap) -> Value {
         "missed": gap.missed.iter().map(missed).collect::<Vec<_>>(),
         "text": told_of_gap(gap),
     })
+}
+
+fn neighbour(callback: Neighbour) -> Value {
+    json!({ "id": callback.id, "received_at": callback.received_at.to_string() })
 }
 
 fn missed(call: &MissedCall) -> Value {

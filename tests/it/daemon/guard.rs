@@ -162,10 +162,15 @@ async fn a_call_nobody_can_read_is_followed_and_test_traffic_is_not() {
     assert_eq!(daemon.reply(&forged(&but(&freeze("PL1"), "testFlag", json!("1")))).await, "000001");
     let open = until(&daemon, "retry_windows", |items| !items.is_empty()).await;
     assert_eq!((open.len(), &open[0]["scene"]), (1, &json!("RENEWAL_CHANGE")), "{open:?}");
+    assert_eq!(daemon.reply(&forged(&freeze("PL-STRANGE"))).await, "000001");
+    assert_eq!(daemon.reply(&forged(&json!({"activity": "newInstance"}))).await, "000001");
     let sent = super::signed_bytes(b"{", now(), &super::nonce());
     assert_eq!(daemon.reply(&sent).await, "000002");
-    until(&daemon, "retry_windows", |items| items.len() == 2 && items[1]["activity"].is_null())
-        .await;
+    let open = until(&daemon, "retry_windows", |items| items.len() == 3).await;
+    assert!(open[2]["activity"].is_null(), "{open:?}");
+    let alarms = daemon.items("/v1/alarms").await;
+    let alarm = alarms.iter().find(|alarm| alarm["kind"] == "retry_windows").expect("an alarm");
+    assert!(alarm["text"].as_str().is_some_and(|text| text.starts_with("2 calls")), "{alarm}");
 }
 
 #[tokio::test]
@@ -194,6 +199,8 @@ async fn a_stranger_fills_no_list_and_touches_nothing_that_is_proved() {
     assert_eq!(open.len(), 102, "one hundred of strangers, and two that name a code we hold");
     assert!(open.contains(&before[0]), "as it was: {before:?}");
     assert_eq!(daemon.see("/v1/guard").await["retry_windows_total"], 102);
+    let kind = ("retry_windows".to_owned(), "warning".to_owned());
+    assert!(kinds_of_alarms(&daemon).await.contains(&kind));
     // Nobody repeats them: they are forgotten, and no event tells of them.
     sql(
         &daemon,
