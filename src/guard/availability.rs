@@ -7,7 +7,7 @@ use crate::domain::delisting::{self, Correction, Delisting, Evidence, FREEZES_AT
 use crate::domain::dial_test::{DialTest, HalfDay, LEARNT_FROM_DAYS, Watch, Windows, missing};
 use crate::domain::time::{DAY_MS, Timestamp, day_text};
 use crate::domain::transition::{EventDraft, EventKind, Source};
-use crate::store::{EventFilter, ProbeRow, Snapshot, StoreError};
+use crate::store::{ProbeRow, Snapshot, StoreError};
 use serde_json::{Value, json};
 
 /// The fact that keeps an operator's word about the delisting clock.
@@ -160,8 +160,7 @@ fn dial_test_missing(
     hears_since: Timestamp,
     now: Timestamp,
 ) -> Result<Option<Alarm>, StoreError> {
-    let first = EventFilter { above: Some(0), limit: 1, ..EventFilter::default() };
-    let installed = snapshot.events(&first)?.first().map_or(now, |event| event.at);
+    let installed = snapshot.began_at()?.unwrap_or(now);
     let seen = lately(snapshot, now)?;
     let ever = snapshot.last_dial_test()?.is_some();
     // What was before the installation could not be seen either.

@@ -3,9 +3,7 @@
 //! Invariants: nobody waits for a diagnosis, and none changes what was answered; the queue is bounded and
 //! so is what it may cost; each call handed over is recorded once, examined or not.
 
-use crate::domain::dial_test::PROBE_CODE;
 use crate::lifecycle::Lifecycle;
-use crate::protocol::call_name::Peeked;
 use crate::protocol::signature_doctor::{Case, Diagnosis, Doctor};
 use crate::store::{CallbackDraft, DiagnosisDraft};
 use bytes::Bytes;
@@ -38,8 +36,8 @@ pub struct RefusedCall {
     pub request_id: Option<String>,
     /// Its record.
     pub draft: CallbackDraft,
-    /// What its body names, unproved.
-    pub peeked: Peeked,
+    /// It is one of the heartbeat's own that must be refused.
+    pub ours: bool,
 }
 
 /// The way to the doctor. Cheap to clone; the doctor's work ends when the last one is gone.
@@ -71,7 +69,8 @@ impl DoctorQueue {
             ) => call,
         };
         self.lifecycle.metrics.unexamined();
-        self.lifecycle.record_refusal(full.draft, full.peeked, None);
+        let draft = full.draft;
+        self.lifecycle.store.post(move |tx| tx.insert_callback(&draft).map(drop));
     }
 }
 
@@ -114,17 +113,12 @@ impl RefusedCall {
             ahead_ms,
         })
     }
-
-    /// Whether it is one of the heartbeat's own that must be refused.
-    fn is_ours(&self) -> bool {
-        self.peeked.name.code == PROBE_CODE
-    }
 }
 
 /// Tells the diagnosis to the log, the metrics and the database.
 fn record(call: RefusedCall, diagnosis: &Diagnosis, lifecycle: &Lifecycle) {
-    let (cause, ours) = (diagnosis.cause(), call.is_ours());
-    let RefusedCall { mut draft, request_id, peeked, .. } = call;
+    let cause = diagnosis.cause();
+    let RefusedCall { mut draft, request_id, ours, .. } = call;
     let text = format!("{diagnosis}: {}", cause.what_to_do());
     if ours {
         draft.detail = format!("{}; our own heartbeat, which must be refused", draft.detail);
@@ -150,5 +144,8 @@ fn record(call: RefusedCall, diagnosis: &Diagnosis, lifecycle: &Lifecycle) {
         text: diagnosis.to_string(),
         counts: !ours,
     };
-    lifecycle.record_refusal(draft, peeked, Some(found));
+    lifecycle.store.post(move |tx| {
+        let id = tx.insert_callback(&draft)?;
+        tx.note_diagnosis(id, &found)
+    });
 }

@@ -257,7 +257,7 @@ impl CallbackRoute {
     /// Answers and records a call that has no effect because something about it is wrong.
     fn refuse(&self, refused: &Refused<'_>, received_at: Timestamp, began: Instant) -> ResultCode {
         if let Some(draft) = self.refusal(refused, received_at, began) {
-            self.lifecycle.record_refusal(draft, self.peeked(refused.body), None);
+            self.lifecycle.record_refusal(draft, self.peeked(refused.body));
         }
         refused.code
     }
@@ -273,9 +273,11 @@ impl CallbackRoute {
     ) {
         let peeked = self.peeked(body);
         if draft.result_code != ResultCode::NotAuthentic {
-            self.lifecycle.record_refusal(draft, peeked, None);
+            self.lifecycle.record_refusal(draft, peeked);
             return;
         }
+        let ours = peeked.name.code == PROBE_CODE;
+        self.lifecycle.follow_refusal(&draft, peeked);
         let header = |name: &'static str| {
             let value = head.headers.get(name)?.to_str().ok()?;
             Some((name, value.to_owned()))
@@ -288,7 +290,7 @@ impl CallbackRoute {
             began,
             request_id: request_id(),
             draft,
-            peeked,
+            ours,
         });
     }
 

@@ -17,7 +17,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::transition::{EventDraft, EventKind, Source};
 use crate::protocol::call_name::Peeked;
 use crate::protocol::callback::Activity;
-use crate::store::{CallbackDraft, DiagnosisDraft, FailedCall, StoreError, Tx, WindowState};
+use crate::store::{CallbackDraft, FailedCall, StoreError, Tx, WindowState};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -246,6 +246,32 @@ fn close(
     Ok(followed)
 }
 
+/// A refused call, as far as it is followed.
+struct Refusal {
+    at: Timestamp,
+    answer: ResultCode,
+    /// Its signature held.
+    authentic: bool,
+    peeked: Peeked,
+}
+
+impl Refusal {
+    fn of(draft: &CallbackDraft, peeked: Peeked) -> Self {
+        let authentic = draft.signed_at.is_some();
+        Self { at: draft.received_at, answer: draft.result_code, authentic, peeked }
+    }
+
+    fn follow(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
+        let Peeked { name, test } = &self.peeked;
+        let names_something = !name.activity.is_empty() && name.digest.is_empty();
+        match (test, self.authentic) {
+            (false, true) => fail(tx, name, self.answer, Round::begun(self.at)),
+            (false, false) if names_something => claim(tx, name, self.answer, self.at),
+            (true, _) | (false, false) => Ok(()),
+        }
+    }
+}
+
 impl Lifecycle {
     /// An authentic call could not be stored, and was answered 000005.
     pub(super) fn keep_unstored(&self, name: &CallName, before: Option<Round>) {
@@ -255,31 +281,22 @@ impl Lifecycle {
     }
 
     /// Records a call that was refused for its form or its signature, without waiting for the disk, and
-    /// follows it unless it is test traffic; with what the signature doctor found, if he had a look at it.
-    pub fn record_refusal(
-        &self,
-        draft: CallbackDraft,
-        peeked: Peeked,
-        found: Option<DiagnosisDraft>,
-    ) {
-        let (now, answer) = (draft.received_at, draft.result_code);
-        let authentic = draft.signed_at.is_some();
-        let Peeked { name, test } = peeked;
-        let names_something = !name.activity.is_empty() && name.digest.is_empty();
+    /// follows it unless it is test traffic.
+    pub fn record_refusal(&self, draft: CallbackDraft, peeked: Peeked) {
+        let (refusal, authentic) = (Refusal::of(&draft, peeked), draft.signed_at.is_some());
         let posted = self.store.post(move |tx| {
-            let id = tx.insert_callback(&draft)?;
-            if let Some(found) = &found {
-                tx.note_diagnosis(id, found)?;
-            }
-            match (test, authentic) {
-                (false, true) => fail(tx, &name, answer, Round::begun(now)),
-                (false, false) if names_something => claim(tx, &name, answer, now),
-                (true, _) | (false, false) => Ok(()),
-            }
+            tx.insert_callback(&draft)?;
+            refusal.follow(tx)
         });
         if !posted && authentic {
             self.ears.missed_a_call();
         }
+    }
+
+    /// Follows a refused call that the signature doctor is going to record.
+    pub fn follow_refusal(&self, draft: &CallbackDraft, peeked: Peeked) {
+        let refusal = Refusal::of(draft, peeked);
+        self.store.post(move |tx| refusal.follow(tx));
     }
 
     /// Each minute: stores what could not be stored before, and closes the windows that are over.

@@ -20,7 +20,7 @@ const FEISHU_SECRET: &str = "secretOfFeishu0123456789";
 const FEISHU_PATH: &str = "/open-apis/bot/v2/hook/feishuHook-0123456789";
 const MAIL_PASSWORD: &str = "passwordOfTheMailbox";
 /// A failed message is tried again after 5 s, then after 10 s.
-const RETRIES: Duration = Duration::from_secs(60);
+const RETRIES: Duration = Duration::from_mins(1);
 
 /// What the stand-ins did not like.
 type Faults = Arc<Mutex<Vec<String>>>;
@@ -51,18 +51,20 @@ impl Channels {
         let secret = secret.map_or_else(String::new, |secret| {
             format!("secret-file = {}\n", self.file(&format!("{name}-secret"), secret))
         });
-        self.sections += &format!(
+        let section = format!(
             "[[notify]]\nname = \"{name}\"\nkind = \"{kind}\"\nurl-file = {url}\n{secret}{more}\n"
         );
+        self.sections.push_str(&section);
     }
 
     fn add_mail(&mut self, port: u16) {
         let password = self.file("password", MAIL_PASSWORD);
-        self.sections += &format!(
+        let section = format!(
             "[[notify]]\nname = \"mail\"\nkind = \"smtp\"\nserver = \"127.0.0.1\"\nport = {port}\n\
              tls = \"none\"\nuser = \"authcoded\"\npassword-file = {password}\n\
              from = \"authcoded@example.com\"\nto = [\"ops@example.com\"]\nlanguage = \"en\"\n"
         );
+        self.sections.push_str(&section);
     }
 }
 
