@@ -175,10 +175,10 @@ fn it_explains_every_kind_of_alarm() {
             }
         }
     }
-    // `kind: "…"`, or the first argument of a function called `alarm`.
+    // `kind: "…"`, or the first argument of a function called `alarm` or `of_kind`.
     let mut made = BTreeSet::new();
     for source in &sources {
-        for begin in ["kind: ", "alarm("] {
+        for begin in ["kind: ", "alarm(", "of_kind("] {
             for (at, _) in source.match_indices(begin) {
                 let argument = source[at + begin.len()..].trim_start().strip_prefix('"');
                 let word = argument.and_then(|text| text.split_once('"')).map(|(word, _)| word);
