@@ -7,6 +7,7 @@ mod check;
 mod defaults;
 mod places;
 mod secrets;
+mod shown;
 mod socket;
 mod url;
 

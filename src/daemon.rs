@@ -7,7 +7,7 @@ use crate::config::{self, Config, Secrets};
 use crate::domain::time::Timestamp;
 use crate::guard::{Guard, Prober};
 use crate::http::{
-    Admin, CallbackRoute, Door, Limits, Listener, NewCodes, Serving, Software, Tls, Token,
+    Admin, CallbackRoute, Door, Limits, Listener, NewCodes, Serving, Shown, Software, Tls, Token,
 };
 use crate::http::{acceptor, serve};
 use crate::lifecycle::{ClientKey, Keys, Leases, Lifecycle, Retention, STOPPED_UNTIL};
@@ -355,6 +355,7 @@ impl Parts<'_> {
             Arc::clone(&self.board),
             Token::new(&self.secrets.admin_token),
             self.config.marketplace.requests_per_second,
+            Shown { zone: self.config.schedule.zone, settings: self.config.shown() },
         ));
         let answer = move |request| Arc::clone(&admin).answer(request);
         listeners.push(serve(bound.admin, local("admin"), answer, stop.clone()));

@@ -20,9 +20,9 @@ pub use callbacks::{
 };
 pub use events::{ChainReport, EventFilter, EventRow};
 pub use jobs::{JobRun, ProbeDraft, ProbeRow};
-pub use licenses::{LicenseFilter, LicenseRow};
+pub use licenses::{LicenseFilter, LicenseRow, LicenseSort};
 pub use orders::{OrderFacts, OrderFilter, OrderRow, Overdue};
-pub use outbox::{Call, Owed};
+pub use outbox::{BuyerWait, Call, Owed};
 pub use reader::Snapshot;
 pub use usage::{
     UsageBatch, UsageDay, UsageEnd, UsageFilter, UsageLimits, UsageRow, UsageState, UsageTrouble,

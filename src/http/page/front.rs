@@ -1,0 +1,210 @@
+//! The front page: what needs a human now, then how things stand.
+
+use super::answers::{self, Away};
+use super::layout::{Tab, code_link, table, told, verdict_mark};
+use super::texts::Text;
+use super::view::{View, encoded};
+use super::{Page, chart, words};
+use crate::domain::state::State;
+use crate::domain::time::{DAY_MS, Timestamp};
+use crate::guard::{Alarm, Severity};
+use crate::http::body::Query;
+use crate::http::problem::Answer;
+use crate::store::{BuyerWait, CallbackFilter, CallbackRow, StoreError};
+use maud::{Markup, html};
+
+/// Codes that wait for their buyer, the longest waiting; the others are counted.
+const WAITING: usize = 10;
+/// The last callbacks.
+const CALLBACKS: usize = 10;
+/// Days of the strip.
+pub(super) const STRIP_DAYS: i64 = 14;
+
+/// What the front page tells. Each part has a function of its own below.
+struct Front {
+    alarms: Vec<Alarm>,
+    waiting: Vec<BuyerWait>,
+    waiting_in_all: usize,
+    heartbeats: Vec<(Timestamp, String)>,
+    next_heartbeat: Option<Timestamp>,
+    licenses: [(State, i64); State::ALL.len()],
+    callbacks: Vec<CallbackRow>,
+}
+
+impl Page {
+    pub(super) fn front(&self, view: &View, query: Option<&str>) -> Result<Answer, Away> {
+        Query::parse(query, &[])?;
+        let front = self.look(view.now)?;
+        let content = html! {
+            (find(view))
+            div #live {
+                (front.needs_you(view))
+                (front.waiting(view))
+                (front.heartbeats(view))
+                (front.licenses(view))
+                (front.callbacks(view))
+            }
+        };
+        Ok(answers::page(view, view.t(Text::Front), Some(Tab::Front), &content))
+    }
+
+    fn look(&self, now: Timestamp) -> Result<Front, StoreError> {
+        let alarms = self.guard.alarms()?;
+        let since = now.plus_ms(-STRIP_DAYS * DAY_MS);
+        let last = CallbackFilter { limit: CALLBACKS, ..CallbackFilter::default() };
+        self.lifecycle.store.read(|snapshot| {
+            Ok(Front {
+                alarms,
+                waiting: snapshot.buyer_waits(WAITING)?,
+                waiting_in_all: usize::try_from(snapshot.waiting_for_buyer()?).unwrap_or(0),
+                heartbeats: snapshot.probe_outcomes(since)?,
+                next_heartbeat: self.board.next_heartbeat(now),
+                licenses: snapshot.license_counts()?,
+                callbacks: snapshot.callbacks(&last)?,
+            })
+        })
+    }
+}
+
+/// The shortest way to a code.
+fn find(view: &View) -> Markup {
+    html! {
+        form .filters role="search" method="get" action="/licenses" {
+            label for="text" { (view.t(Text::FindCode)) }
+            input #text name="text" type="search" placeholder=(view.t(Text::SearchText));
+            button { (view.t(Text::Show)) }
+        }
+    }
+}
+
+impl Front {
+    fn needs_you(&self, view: &View) -> Markup {
+        html! {
+            section {
+                h2 { (view.t(Text::NeedsYou)) }
+                @if self.alarms.is_empty() { p .well { (view.t(Text::AllWell)) } }
+                @for alarm in &self.alarms { (alarm_card(view, alarm)) }
+            }
+        }
+    }
+
+    fn waiting(&self, view: &View) -> Markup {
+        let rows = html! {
+            @for wait in &self.waiting {
+                tr {
+                    td { (code_link(view, Some(&wait.code))) }
+                    td { (view.since(wait.since)) }
+                    td { (view.time(wait.due_at)) }
+                }
+            }
+        };
+        let others = self.waiting_in_all.saturating_sub(self.waiting.len());
+        html! {
+            section {
+                h2 { (view.t(Text::WaitingForBuyer)) " (" (self.waiting_in_all) ")" }
+                @if self.waiting.is_empty() {
+                    p { (view.t(Text::NobodyWaits)) }
+                } @else {
+                    p .hint { (view.t(Text::WaitingHint)) }
+                    (table(view, &[Text::Code, Text::WaitsFor, Text::NextTry], &rows))
+                    @if others > 0 { p { (view.t(Text::AndMore)) " " (others) } }
+                }
+            }
+        }
+    }
+
+    fn heartbeats(&self, view: &View) -> Markup {
+        html! {
+            section {
+                h2 { (view.t(Text::HeartbeatStrip)) }
+                p .hint { (view.t(Text::HeartbeatHint)) }
+                (chart::half_days(view, &self.heartbeats))
+                p {
+                    (view.t(Text::LastHeartbeat)) " "
+                    (view.maybe_time(self.heartbeats.last().map(|(at, _)| *at)))
+                    " · " (view.t(Text::NextHeartbeat)) " " (view.maybe_time(self.next_heartbeat))
+                    " · " a href="/jobs" { (view.t(Text::Jobs)) }
+                }
+            }
+        }
+    }
+
+    fn licenses(&self, view: &View) -> Markup {
+        html! {
+            section {
+                h2 { (view.t(Text::LicensesByState)) }
+                (chart::by_state(view, &self.licenses))
+            }
+        }
+    }
+
+    fn callbacks(&self, view: &View) -> Markup {
+        html! {
+            section {
+                h2 { (view.t(Text::LastCallbacks)) }
+                @if self.callbacks.is_empty() { p { (view.t(Text::NoCallbacks)) } }
+                @else { (callback_table(view, &self.callbacks)) }
+                p { a href="/callbacks" { (view.t(Text::Callbacks)) } }
+            }
+        }
+    }
+}
+
+/// An alarm with what to do about it, in the viewer's language as far as its kind is known.
+pub(super) fn alarm_card(view: &View, alarm: &Alarm) -> Markup {
+    let known = words::alarm(alarm.kind);
+    let severity = match alarm.severity {
+        Severity::Warning => Text::SeverityWarning,
+        Severity::High => Text::SeverityHigh,
+    };
+    html! {
+        article class={ "alarm alarm-" (alarm.severity.as_str()) } {
+            h3 {
+                span .mark { (view.t(severity)) } " "
+                @match known { Some((title, _)) => (view.t(title)), None => (told(&alarm.text)) }
+            }
+            p {
+                (view.t(Text::Since)) " " (view.time(alarm.since))
+                " (" (view.since(alarm.since)) ")"
+                @if let Some(code) = &alarm.code {
+                    " · " a .code href={ "/licenses/" (encoded(code)) } { (code) }
+                }
+            }
+            @if known.is_some() { p .hint { (told(&alarm.text)) } }
+            p {
+                strong { (view.t(Text::WhatToDo)) } ": "
+                @match known {
+                    Some((_, remedy)) => (view.t(remedy)),
+                    None => (told(alarm.what_to_do)),
+                }
+            }
+        }
+    }
+}
+
+/// Callbacks as rows that lead to their pages.
+pub(super) fn callback_table(view: &View, callbacks: &[CallbackRow]) -> Markup {
+    let rows = html! {
+        @for row in callbacks {
+            tr {
+                td { a href={ "/callbacks/" (row.id) } { (row.id) } }
+                td { (view.time(row.received_at)) }
+                td { (view.word(words::activity(&row.activity), &row.activity)) }
+                td { (code_link(view, row.code.as_deref())) }
+                td { (verdict_mark(view, &row.verdict)) }
+                td { code { (row.result_code) } }
+                td { (row.duration_ms) " " (view.t(Text::Milliseconds)) }
+            }
+        }
+    };
+    let columns = [
+        Text::Number,
+        Text::ReceivedAt,
+        Text::Activity,
+        Text::Code,
+        Text::Verdict,
+        Text::Answered,
+        Text::Took,
+    ];
+    table(view, &columns, &rows)
+}
