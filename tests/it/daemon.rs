@@ -17,6 +17,7 @@ mod logs;
 mod market;
 mod marketplace_codes;
 mod orders;
+mod page;
 mod process;
 mod raw_http;
 mod repeats;
