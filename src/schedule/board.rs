@@ -46,6 +46,8 @@ pub struct JobStatus {
     pub name: &'static str,
     /// When it is due, in words.
     pub schedule: String,
+    /// The same as it is reckoned with.
+    pub plan: Plan,
     /// Its last run.
     pub last: Option<JobRun>,
     /// When it is due next.
@@ -127,6 +129,7 @@ impl Board {
                     Ok(JobStatus {
                         name: entry.job.as_str(),
                         schedule: entry.plan.to_string(),
+                        plan: entry.plan.clone(),
                         last: snapshot.last_run(entry.job.as_str())?,
                         next_due: entry.plan.next(now).map(|slot| slot.due),
                     })

@@ -1,7 +1,8 @@
 //! One callback: what came, what was decided, what was answered.
 
 use super::answers::{self, Away};
-use super::layout::{Tab, code_link, facts, told, verdict_mark};
+use super::front::callback_code;
+use super::layout::{Tab, facts, told, verdict_mark};
 use super::texts::Text;
 use super::view::View;
 use super::{Page, words};
@@ -49,7 +50,7 @@ fn came(view: &View, row: &CallbackRow) -> Markup {
         (Text::ReceivedAt, view.time(row.received_at)),
         (Text::SignedAt, signed_at),
         (Text::Activity, activity),
-        (Text::Code, code_link(view, row.code.as_deref())),
+        (Text::Code, callback_code(view, row)),
         (Text::TestTraffic, html! { (view.t(test)) }),
     ];
     html! {

@@ -43,12 +43,11 @@ impl Page {
     /// Compares, or repairs what an earlier comparison found.
     pub(super) async fn drift(&self, view: &View, form: &Form) -> Result<Answer, Away> {
         let asked = Asked::parse(form)?;
-        let found = match form.get("act") {
-            Some("repair") => self.repair(view, form).await?,
-            _ => {
-                let page = self.lifecycle.drift(asked.filter()).await?;
-                compared(view, &page, &asked)
-            }
+        let found = if form.get("act") == Some("repair") {
+            self.repair(view, form).await?
+        } else {
+            let page = self.lifecycle.drift(asked.filter()).await?;
+            compared(view, &page, &asked)
         };
         Ok(shown(view, &asked, &found))
     }
@@ -165,7 +164,7 @@ fn compared(view: &View, page: &DriftPage, asked: &Asked) -> Markup {
     let repairable: Vec<&str> = repairable.map(|drift| drift.license.code.as_str()).collect();
     html! {
         section #found {
-            h2 { (view.t(Text::DriftTitle)) }
+            h2 { (view.t(Text::Differences)) }
             @if page.unasked > 0 { p role="alert" { (view.t(Text::Unasked)) ": " (page.unasked) } }
             @if page.items.is_empty() && page.unasked == 0 { p .well { (view.t(Text::NoDrift)) } }
             @if !page.items.is_empty() { (table(view, &columns, &rows)) }
@@ -183,11 +182,11 @@ fn drift_row(view: &View, drift: &Drift) -> Markup {
             td { (code_link(view, Some(code))) }
             td {
                 (state_mark(view, license.state())) " "
-                (view.maybe_time(license.expiry.map(|expiry| expiry.at)))
+                @if let Some(expiry) = license.expiry { (view.time(expiry.at)) }
             }
             td {
                 (view.word(words::compared_status(drift.marketplace), drift.marketplace)) " "
-                (view.maybe_time(drift.marketplace_expires_at))
+                @if let Some(at) = drift.marketplace_expires_at { (view.time(at)) }
             }
             td {
                 @if drift.repair == "none" { (view.t(Text::NoRepair)) } @else {

@@ -47,7 +47,9 @@ async fn send(
     loop {
         let page = filter.clone();
         let rows = store.list(move |snapshot| snapshot.licenses(&page)).await?;
-        rows.iter().for_each(|row| text.push_str(&line(row, now)));
+        for row in &rows {
+            text.push_str(&line(row, now));
+        }
         if parts.send(Ok(Bytes::from(std::mem::take(&mut text)))).await.is_err() {
             return Ok(());
         }

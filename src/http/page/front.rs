@@ -15,8 +15,9 @@ use maud::{Markup, html};
 
 /// Codes that wait for their buyer, the longest waiting; the others are counted.
 const WAITING: usize = 10;
-/// The last callbacks.
+/// The last callbacks that are no test traffic, looked for among so many.
 const CALLBACKS: usize = 10;
+const LOOKED_AT: usize = 100;
 /// Days of the strip.
 pub(super) const STRIP_DAYS: i64 = 14;
 
@@ -51,7 +52,7 @@ impl Page {
     fn look(&self, now: Timestamp) -> Result<Front, StoreError> {
         let alarms = self.guard.alarms()?;
         let since = now.plus_ms(-STRIP_DAYS * DAY_MS);
-        let last = CallbackFilter { limit: CALLBACKS, ..CallbackFilter::default() };
+        let last = CallbackFilter { limit: LOOKED_AT, ..CallbackFilter::default() };
         self.lifecycle.store.read(|snapshot| {
             Ok(Front {
                 alarms,
@@ -60,10 +61,15 @@ impl Page {
                 heartbeats: snapshot.probe_outcomes(since)?,
                 next_heartbeat: self.board.next_heartbeat(now),
                 licenses: snapshot.license_counts()?,
-                callbacks: snapshot.callbacks(&last)?,
+                callbacks: real(snapshot.callbacks(&last)?),
             })
         })
     }
+}
+
+/// Without what the heartbeats and the marketplace's dial tests sent.
+fn real(callbacks: Vec<CallbackRow>) -> Vec<CallbackRow> {
+    callbacks.into_iter().filter(|row| !row.test).take(CALLBACKS).collect()
 }
 
 /// The shortest way to a code.
@@ -71,7 +77,7 @@ fn find(view: &View) -> Markup {
     html! {
         form .filters role="search" method="get" action="/licenses" {
             label for="text" { (view.t(Text::FindCode)) }
-            input #text name="text" type="search" placeholder=(view.t(Text::SearchText));
+            input #text name="text" type="search" placeholder=(view.t(Text::CodeOrderOrNoteContains));
             button { (view.t(Text::Show)) }
         }
     }
@@ -182,6 +188,14 @@ pub(super) fn alarm_card(view: &View, alarm: &Alarm) -> Markup {
     }
 }
 
+/// The code of a callback; that of test traffic leads nowhere.
+pub(super) fn callback_code(view: &View, row: &CallbackRow) -> Markup {
+    html! {
+        @if row.test { code { (view.maybe(row.code.as_deref())) } }
+        @else { (code_link(view, row.code.as_deref())) }
+    }
+}
+
 /// Callbacks as rows that lead to their pages.
 pub(super) fn callback_table(view: &View, callbacks: &[CallbackRow]) -> Markup {
     let rows = html! {
@@ -190,7 +204,7 @@ pub(super) fn callback_table(view: &View, callbacks: &[CallbackRow]) -> Markup {
                 td { a href={ "/callbacks/" (row.id) } { (row.id) } }
                 td { (view.time(row.received_at)) }
                 td { (view.word(words::activity(&row.activity), &row.activity)) }
-                td { (code_link(view, row.code.as_deref())) }
+                td { (callback_code(view, row)) }
                 td { (verdict_mark(view, &row.verdict)) }
                 td { code { (row.result_code) } }
                 td { (row.duration_ms) " " (view.t(Text::Milliseconds)) }

@@ -6,6 +6,8 @@ use super::layout::{Tab, message, outcome_mark, table, told};
 use super::texts::Text;
 use super::view::{View, with_query};
 use super::{Page, words};
+use crate::domain::slots::{Plan, TimeOfDay};
+use crate::domain::time::MINUTE_MS;
 use crate::http::body::Query;
 use crate::http::problem::Answer;
 use crate::schedule::{JobStatus, Manual};
@@ -63,7 +65,7 @@ fn job_row(view: &View, job: &JobStatus) -> Markup {
     html! {
         tr {
             th scope="row" { (view.word(words::job(job.name), job.name)) " " code { (job.name) } }
-            td { (job.schedule) }
+            td { (plan(view, &job.plan)) }
             td {
                 @match last {
                     Some(run) => (view.time(run.started)),
@@ -87,6 +89,21 @@ fn job_row(view: &View, job: &JobStatus) -> Markup {
                     } { (view.t(Text::RunNow)) }
                 }
             }
+        }
+    }
+}
+
+/// When a job is due, in words.
+fn plan(view: &View, plan: &Plan) -> String {
+    match plan {
+        Plan::Daily { zone, times } => {
+            let times: Vec<String> = times.iter().map(TimeOfDay::to_string).collect();
+            format!("{} {zone}", times.join(" "))
+        }
+        Plan::Hourly { minute } => format!("{} :{minute:02}", view.t(Text::Hourly)),
+        Plan::Every(ms) => {
+            let minutes = ms / MINUTE_MS;
+            format!("{} {minutes} {}", view.t(Text::Every), view.t(Text::Minutes))
         }
     }
 }

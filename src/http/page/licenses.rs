@@ -119,7 +119,7 @@ impl Asked {
     fn form(&self, view: &View) -> Markup {
         html! {
             form .filters role="search" method="get" action="/licenses" {
-                label for="text" { (view.t(Text::SearchText)) }
+                label for="text" { (view.t(Text::CodeOrderOrNoteContains)) }
                 input #text name="text" type="search" value=(self.text.as_deref().unwrap_or(""));
                 label for="state" { (view.t(Text::State)) }
                 select #state name="state" {

@@ -14,9 +14,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A session ends when it was not used for this long.
-const IDLE: Duration = Duration::from_secs(30 * 60);
+const IDLE: Duration = Duration::from_mins(30);
 /// A session ends after this long, however much it is used.
-const LONGEST: Duration = Duration::from_secs(12 * 60 * 60);
+const LONGEST: Duration = Duration::from_hours(12);
 /// Sessions at a time; a further one ends the one that was not used for the longest.
 const MOST: usize = 64;
 /// Tries to sign in at once, by whomever.
@@ -135,7 +135,7 @@ fn key_of(id: &str) -> [u8; 32] {
 mod tests {
     use super::*;
 
-    const MINUTE: Duration = Duration::from_secs(60);
+    const MINUTE: Duration = Duration::from_mins(1);
 
     #[test]
     fn a_session_ends_when_it_is_not_used_and_at_last_in_any_case() {

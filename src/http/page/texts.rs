@@ -152,7 +152,7 @@ texts! {
 
     // The list of codes.
     Code: "授权码", "Code";
-    SearchText: "授权码、订单或备注中包含", "Code, order or note contains";
+    CodeOrderOrNoteContains: "授权码、订单或备注中包含", "Code, order or note contains";
     AnyState: "全部状态", "any state";
     SortBy: "排序", "Order";
     SortCode: "按授权码", "by code";
@@ -251,6 +251,8 @@ texts! {
     HeartbeatSteps: "步骤", "Steps";
     CertificateDays: "证书剩余天数", "Days until the certificate ends";
     HttpStatus: "HTTP 状态", "HTTP status";
+    Every: "每", "every";
+    Hourly: "每小时", "hourly at";
     NeverRan: "尚未运行", "not yet";
     Slot: "时段", "Slot";
 
@@ -261,6 +263,7 @@ texts! {
     AfterCode: "从此授权码之后开始", "After this code";
     LookOn: "核对后面的授权码", "Compare the codes after these";
     NoDrift: "这些授权码与云商店一致。", "These codes agree with KooGallery.";
+    Differences: "不一致之处", "What differs";
     Unasked: "没有得到可用答复的授权码", "Codes without a usable answer";
     Here: "本地", "Here";
     AtMarketplace: "云商店", "At KooGallery";

@@ -39,10 +39,7 @@ impl View {
 
     /// The same of what may not be known.
     pub(super) fn maybe_time(&self, at: Option<Timestamp>) -> Markup {
-        match at {
-            Some(at) => self.time(at),
-            None => html! { (self.t(Text::Nothing)) },
-        }
+        at.map_or_else(|| html! { (self.t(Text::Nothing)) }, |at| self.time(at))
     }
 
     /// A text that may be absent.
