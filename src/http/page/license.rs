@@ -250,7 +250,7 @@ impl Sheet<'_> {
             (Text::State, state_mark(view, license.state())),
             (Text::BuyerIsTold, html! { (told) }),
             (Text::Expires, view.maybe_time(license.expiry.map(|expiry| expiry.at))),
-            (Text::ExpiresText, text(license.expiry.as_ref().map(|expiry| expiry.text.as_str()))),
+            (Text::EndAsWritten, text(license.expiry.as_ref().map(|expiry| expiry.text.as_str()))),
             (Text::EndConfirmed, view.maybe_time(license.end_confirmed_at)),
             (Text::MarketplaceSays, html! { (view.t(words::status(license.marketplace_status))) }),
             (Text::MarketplaceAsked, view.maybe_time(license.marketplace_checked_at)),

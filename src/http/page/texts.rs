@@ -170,7 +170,7 @@ texts! {
 
     // One code.
     Facts: "事实", "Facts";
-    ExpiresText: "云商店给出的到期文本", "The end as KooGallery wrote it";
+    EndAsWritten: "云商店给出的到期文本", "The end as KooGallery wrote it";
     EndConfirmed: "到期已确认", "End confirmed";
     MarketplaceAsked: "上次询问云商店", "KooGallery last asked";
     AskFailed: "上次询问失败", "Last question failed";
