@@ -96,7 +96,7 @@ impl Guard {
                 let orders = snapshot.awaited_orders(now.plus_ms(-AWAITED_MS))?;
                 let usage = snapshot.usage_trouble(now.plus_ms(-USAGE_FAILED_MS))?;
                 let (orphans, strange) = (snapshot.orphan_count()?, snapshot.facts(STRANGE)?);
-                let events = snapshot.events(&filter)?;
+                let events = snapshot.recent_events(&filter)?;
                 Ok((probe, orphans, orders, usage, events, strange))
             })?;
         alarms.extend(strange.into_iter().filter_map(|(name, told)| of_strange(name, &told, now)));
