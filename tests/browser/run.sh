@@ -4,12 +4,16 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-if [[ ${1:-} == --install ]]; then
+install() {
     command -v chromium >/dev/null || {
-        apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-noto-cjk
+        apt-get update -qq &&
+            DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-noto-cjk
     }
     npm ci --no-audit --no-fund --ignore-scripts
+}
+
+if [[ ${1:-} == --install ]]; then
+    install || printf 'the installation failed\n'
 fi
 
 lacking=()

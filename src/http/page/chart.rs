@@ -15,10 +15,10 @@ const BAR: i64 = 1_000;
 /// A part that is there is seen, however small.
 const PART_MIN: i64 = 6;
 
-/// The last heartbeat of each half-day in Beijing, today's at the right.
+/// The last heartbeat of each half-day in Beijing; today stands first, where a narrow screen shows it.
 pub(super) fn half_days(view: &View, heartbeats: &[(Timestamp, String)]) -> Markup {
     let today = view.now.beijing_day();
-    let days: Vec<i64> = (today - STRIP_DAYS + 1..=today).collect();
+    let days: Vec<i64> = (today - STRIP_DAYS + 1..=today).rev().collect();
     let cell =
         |day: i64, half: i64| heartbeats.iter().rev().find(|(at, _)| half_day(*at) == (day, half));
     html! {
@@ -45,8 +45,12 @@ pub(super) fn half_days(view: &View, heartbeats: &[(Timestamp, String)]) -> Mark
 
 fn half_day_cell(view: &View, heartbeat: Option<&(Timestamp, String)>) -> Markup {
     let Some((at, outcome)) = heartbeat else {
-        return html! { td .outcome-none { span .sign aria-hidden="true" { "·" }
-        span .unseen { (view.t(Text::NoHeartbeat)) } } };
+        return html! {
+            td .outcome-none {
+                span .sign aria-hidden="true" { "·" }
+                span .unseen { (view.t(Text::NoHeartbeat)) }
+            }
+        };
     };
     let word = view.word(words::outcome(outcome), outcome);
     let sign = match outcome.as_str() {
