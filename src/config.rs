@@ -8,6 +8,7 @@ mod defaults;
 mod notify;
 mod places;
 mod secrets;
+mod shown;
 mod socket;
 mod url;
 

@@ -9,7 +9,8 @@ use crate::config::{self, Config, Secrets};
 use crate::domain::time::Timestamp;
 use crate::guard::{DoctorQueue, Guard, KeyFile, Prober, Watch, Watched, start_doctor};
 use crate::http::{
-    Admin, Answers, CallbackRoute, Door, Limits, Listener, NewCodes, Serving, Software, Tls, Token,
+    Admin, Answers, CallbackRoute, Door, Limits, Listener, NewCodes, Serving, Shown, Software, Tls,
+    Token,
 };
 use crate::http::{acceptor, serve};
 use crate::lifecycle::{ClientKey, Keys, Leases, Lifecycle, Retention, STOPPED_UNTIL};
@@ -414,6 +415,7 @@ impl Parts<'_> {
             Arc::clone(&self.notifier),
             Token::new(&self.secrets.admin_token),
             self.config.marketplace.requests_per_second,
+            Shown { zone: self.config.schedule.zone, settings: self.config.shown() },
         ));
         let answer = move |request| Arc::clone(&admin).answer(request);
         listeners.push(serve(bound.admin, local("admin"), answer, stop.clone()));

@@ -51,6 +51,21 @@ impl Zone {
         Self::local(at, self.0).format("%Y-%m-%dT%H:%M").to_string()
     }
 
+    /// The local date and time to the second, `yyyy-mm-dd hh:mm:ss`.
+    #[must_use]
+    pub fn date_time(self, at: Timestamp) -> String {
+        Self::local(at, self.0).format("%Y-%m-%d %H:%M:%S").to_string()
+    }
+
+    /// How far the zone is ahead of UTC at `at`, as `+08:00`.
+    #[must_use]
+    pub fn offset(self, at: Timestamp) -> String {
+        let ahead_ms = Self::local(at, self.0).and_utc().timestamp_millis()
+            - Self::local(at, chrono_tz::Tz::UTC).and_utc().timestamp_millis();
+        let (sign, minutes) = (if ahead_ms < 0 { '-' } else { '+' }, ahead_ms.abs() / MINUTE_MS);
+        format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60)
+    }
+
     fn local(at: Timestamp, zone: chrono_tz::Tz) -> NaiveDateTime {
         DateTime::from_timestamp_millis(at.as_ms())
             .unwrap_or(DateTime::UNIX_EPOCH)

@@ -58,7 +58,7 @@ impl Guard {
                 let orders = snapshot.awaited_orders(now.plus_ms(-AWAITED_MS))?;
                 let usage = snapshot.usage_trouble(now.plus_ms(-USAGE_FAILED_MS))?;
                 let (orphans, strange) = (snapshot.orphan_count()?, snapshot.facts(STRANGE)?);
-                let events = snapshot.events(&filter)?;
+                let events = snapshot.recent_events(&filter)?;
                 let diagnoses = snapshot.diagnoses(now.plus_ms(-DIAGNOSES_APART_MS))?;
                 Ok((orphans, orders, usage, events, strange, diagnoses))
             })?;

@@ -144,7 +144,7 @@ fn stand(
 ) -> Result<Delisting, StoreError> {
     let since = now.plus_ms(-EVIDENCE_MS);
     let ours = snapshot.probe_outcomes(since)?;
-    let ours = ours.into_iter().map(|(at, failed)| (at, Witness::Ourselves, failed));
+    let ours = ours.into_iter().map(|(at, outcome)| (at, Witness::Ourselves, outcome == "failed"));
     let theirs = snapshot.dial_tests(since.beijing_day())?;
     let theirs = theirs.into_iter().map(|test| match test.refused_at {
         Some(at) => (at, Witness::Marketplace, true),

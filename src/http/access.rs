@@ -25,6 +25,11 @@ impl Token {
         Self { key, expected }
     }
 
+    /// Whether `guess` is the token.
+    pub(super) fn is(&self, guess: &[u8]) -> bool {
+        hmac::verify(&self.key, guess, self.expected.as_ref()).is_ok()
+    }
+
     /// Checks `Authorization: Bearer …`, given exactly once.
     pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
@@ -33,9 +38,7 @@ impl Token {
         };
         let bytes = value.as_bytes();
         let (scheme, token) = bytes.split_at(bytes.len().min(7));
-        if scheme.eq_ignore_ascii_case(b"bearer ")
-            && hmac::verify(&self.key, token.trim_ascii(), self.expected.as_ref()).is_ok()
-        {
+        if scheme.eq_ignore_ascii_case(b"bearer ") && self.is(token.trim_ascii()) {
             Ok(())
         } else {
             Err(Problem::unauthorized())

@@ -7,6 +7,7 @@ mod orders;
 
 use super::access::{Token, check_host};
 use super::body::{Query, decode_segment, preferred_wait, read_json};
+use super::page::{Page, Place, Shown};
 use super::problem::{Answer, Problem, json_answer};
 use super::{health, shapes};
 use crate::domain::license::{Code, OrderId};
@@ -39,9 +40,10 @@ pub struct Admin {
     guard: Arc<Guard>,
     board: Arc<Board>,
     notifier: Arc<Notifier>,
-    token: Token,
+    token: Arc<Token>,
     requests_per_second: u32,
     started_at: Timestamp,
+    page: Page,
 }
 
 impl Admin {
@@ -54,9 +56,17 @@ impl Admin {
         notifier: Arc<Notifier>,
         token: Token,
         requests_per_second: u32,
+        shown: Shown,
     ) -> Self {
-        let started_at = lifecycle.clock.now();
-        Self { lifecycle, guard, board, notifier, token, requests_per_second, started_at }
+        let (started_at, token) = (lifecycle.clock.now(), Arc::new(token));
+        let page = Page::new(
+            Arc::clone(&lifecycle),
+            Arc::clone(&guard),
+            Arc::clone(&board),
+            Arc::clone(&token),
+            shown,
+        );
+        Self { lifecycle, guard, board, notifier, token, requests_per_second, started_at, page }
     }
 
     /// Answers one request.
@@ -78,6 +88,9 @@ impl Admin {
             ["metrics"] if get => return Ok(health::metrics(&self.lifecycle, &self.guard)),
             ["healthz" | "readyz" | "metrics"] => return Err(Problem::method_not_allowed("GET")),
             _ => {}
+        }
+        if let Some(place) = Place::of(&segments) {
+            return Ok(self.page.answer(place, request).await);
         }
         self.token.check(request.headers())?;
         match (&method, segments.as_slice()) {
@@ -234,6 +247,7 @@ impl Admin {
             text: query.text("text").or_else(|| query.text("q")),
             after: query.text("cursor"),
             limit: limit + 1,
+            ..LicenseFilter::default()
         };
         let mut rows = self.lifecycle.store.list(move |s| s.licenses(&filter)).await?;
         let more = rows.len() > limit;
@@ -467,12 +481,14 @@ fn short(name: &str, text: String) -> Result<String, Problem> {
     Ok(text)
 }
 
-fn code_of(segment: &str) -> Result<Code, Problem> {
+/// The code that a segment of a path names.
+pub(super) fn code_of(segment: &str) -> Result<Code, Problem> {
     Code::parse(&decode_segment(segment)?)
         .map_err(|error| Problem::bad_request(format!("this is no code: {error}")))
 }
 
-fn limit(query: &Query) -> Result<usize, Problem> {
+/// How many items a list shows.
+pub(super) fn limit(query: &Query) -> Result<usize, Problem> {
     let wanted = "a number from 1 to 1000";
     match query.parsed("limit", wanted)? {
         None => Ok(LIMIT_DEFAULT),
@@ -481,7 +497,8 @@ fn limit(query: &Query) -> Result<usize, Problem> {
     }
 }
 
-fn state(query: &Query) -> Result<Option<State>, Problem> {
+/// The state that a list is narrowed to.
+pub(super) fn state(query: &Query) -> Result<Option<State>, Problem> {
     query
         .get("state")
         .map(|word| {

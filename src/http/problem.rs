@@ -1,9 +1,9 @@
 //! Responses: JSON, and problem documents (RFC 9457) that say whose fault it was and what to do.
 
+use super::reply_body::ReplyBody;
 use crate::lifecycle::{LifecycleError, RotateError};
 use crate::store::StoreError;
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
@@ -11,7 +11,7 @@ use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
 /// What every route answers.
-pub type Answer = Response<Full<Bytes>>;
+pub type Answer = Response<ReplyBody>;
 
 /// Something is wrong, and this is what the caller is told.
 #[derive(Debug)]
@@ -96,6 +96,16 @@ impl Problem {
         problem
     }
 
+    /// The status it is answered with.
+    pub(super) const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What is wrong and what to do, in English.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The document.
     pub(super) fn answer(self) -> Answer {
         let document = json!({
@@ -162,7 +172,7 @@ pub(super) fn text_answer(
     text: impl Into<Bytes>,
     content_type: &'static str,
 ) -> Answer {
-    let mut answer = Response::new(Full::new(text.into()));
+    let mut answer = Response::new(ReplyBody::from(text.into()));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

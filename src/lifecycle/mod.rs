@@ -23,6 +23,7 @@ mod perform;
 mod query;
 mod reconcile;
 mod registration;
+mod remark;
 mod secret_file;
 mod upkeep;
 mod usage;

@@ -62,6 +62,8 @@ pub struct JobStatus {
     pub name: &'static str,
     /// When it is due, in words.
     pub schedule: String,
+    /// The same as it is reckoned with.
+    pub plan: Plan,
     /// Its last run.
     pub last: Option<JobRun>,
     /// When it is due next.
@@ -149,6 +151,7 @@ impl Board {
                     Ok(JobStatus {
                         name: entry.job.as_str(),
                         schedule: plan.to_string(),
+                        plan: plan.clone(),
                         last: snapshot.last_run(entry.job.as_str())?,
                         next_due: plan.next(now).map(|slot| slot.due),
                     })

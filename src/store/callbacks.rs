@@ -24,6 +24,10 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Every verdict.
+    pub const ALL: [Self; 6] =
+        [Self::Applied, Self::Repeated, Self::Stale, Self::Orphan, Self::Test, Self::Refused];
+
     /// The word used in columns, JSON, logs and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -188,6 +188,21 @@ impl Snapshot<'_> {
         Ok(at.map(Timestamp::from_ms))
     }
 
+    /// The same, for what is looked at often and goes back a short while: nothing is read that is older than
+    /// the last event before `since`. Where a clock was set back, events before that moment are left out.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn recent_events(&self, filter: &EventFilter) -> Result<Vec<EventRow>, StoreError> {
+        let since = filter.since.map_or(i64::MIN, Timestamp::as_ms);
+        let older: Option<i64> = self
+            .connection
+            .prepare_cached("SELECT id FROM event WHERE at < ?1 ORDER BY id DESC LIMIT 1")?
+            .query_row([since], |row| row.get(0))
+            .optional()?;
+        self.events(&EventFilter { above: older.max(filter.above), ..filter.clone() })
+    }
+
     /// Walks the chain from its beginning.
     ///
     /// # Errors

@@ -214,13 +214,13 @@ impl Snapshot<'_> {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// When each heartbeat since `since` began, and whether it failed, the oldest first.
+    /// When heartbeats started at or after `since`, and how they went, the earliest first.
     ///
     /// # Errors
     /// [`StoreError::Sql`].
-    pub fn probe_outcomes(&self, since: Timestamp) -> Result<Vec<(Timestamp, bool)>, StoreError> {
+    pub fn probe_outcomes(&self, since: Timestamp) -> Result<Vec<(Timestamp, String)>, StoreError> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT started_at, outcome = 'failed' FROM probe WHERE started_at >= ?1 ORDER BY id",
+            "SELECT started_at, outcome FROM probe WHERE started_at >= ?1 ORDER BY id",
         )?;
         let rows = statement
             .query_map([since.as_ms()], |row| Ok((Timestamp::from_ms(row.get(0)?), row.get(1)?)))?;

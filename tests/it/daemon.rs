@@ -24,6 +24,7 @@ mod market;
 mod marketplace_codes;
 mod notifications;
 mod orders;
+mod page;
 mod process;
 mod raw_http;
 mod repeats;
