@@ -136,7 +136,7 @@ texts! {
     FailedOrders: "本月失败的订单", "Failed orders this month";
     OrdersAtRisk: "仍在重试、可能失败的订单", "Orders whose calls still fail and are repeated";
     OrdersAllowed: "允许", "allowed";
-    RestartList: "需在 卖家中心 > 生产接口消息 中重新启动的调用", "Calls to restart in 卖家中心 > 生产接口消息";
+    RestartList: "需在 卖家中心 > 生产接口消息 中重新启动的调用", "Calls to restart in the seller's console (production messages)";
     NothingToRestart: "没有需要重新启动的调用。", "Nothing is to be restarted.";
     GivenUp: "放弃时间", "Given up";
     WaitingForBuyer: "等待买家领取", "Waiting for the buyer";
