@@ -393,10 +393,14 @@ texts! {
     OutcomeOk: "正常", "ok";
     OutcomeSlow: "偏慢", "slow";
     OutcomeFailed: "失败", "failed";
+    OutcomeSkipped: "未进行", "skipped";
     OutcomeInterrupted: "中断", "interrupted";
     OutcomeRunning: "运行中", "running";
 
     // Steps of a heartbeat.
+    StepDns: "域名解析", "name is resolved";
+    StepTcp: "建立连接", "connection is taken";
+    StepTls: "TLS 证书链", "certificate chain";
     StepRenewal: "续费", "renewal";
     StepUnrenewal: "续费退订", "return of a renewal";
     StepFreeze: "冻结", "freeze";

@@ -151,12 +151,16 @@ pub(super) fn outcome(word: &str) -> Option<Text> {
         "slow" => Some(Text::OutcomeSlow),
         "failed" => Some(Text::OutcomeFailed),
         "interrupted" => Some(Text::OutcomeInterrupted),
+        "skipped" => Some(Text::OutcomeSkipped),
         _ => None,
     }
 }
 
 pub(super) fn step(word: &str) -> Option<Text> {
     match word {
+        "dns" => Some(Text::StepDns),
+        "tcp" => Some(Text::StepTcp),
+        "tls" => Some(Text::StepTls),
         "renewal" => Some(Text::StepRenewal),
         "unrenewal" => Some(Text::StepUnrenewal),
         "freeze" => Some(Text::StepFreeze),
