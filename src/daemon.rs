@@ -10,7 +10,7 @@ use crate::http::{
     Admin, CallbackRoute, Door, Limits, Listener, NewCodes, Serving, Software, Tls, Token,
 };
 use crate::http::{acceptor, serve};
-use crate::lifecycle::{ClientKey, Keys, Leases, Lifecycle, Retention, STOPPED_UNTIL};
+use crate::lifecycle::{Backups, ClientKey, Keys, Leases, Lifecycle, Retention, STOPPED_UNTIL};
 use crate::marketplace::{BatchSizes, Client, Settings};
 use crate::protocol::aksk::Credentials;
 use crate::protocol::callback_auth::AccessKey;
@@ -384,6 +384,10 @@ impl Parts<'_> {
                 job_days: i64::from(self.config.retention.job_runs_days),
                 usage_days: i64::from(self.config.retention.usage_days),
             },
+            backups: self.config.backup.as_ref().map(|backup| Backups {
+                folder: backup.folder.clone(),
+                keep: backup.keep as usize,
+            }),
         };
         workers.start(stop)
     }

@@ -1,8 +1,10 @@
 //! The command line: one file per family of commands.
 //!
-//! Invariant: what changes a running daemon goes through its admin API; nothing here opens the database.
+//! Invariant: what changes a running daemon goes through its admin API; the database is opened by `backup`,
+//! `restore` and `doctor` alone, of which only `restore` writes, and only where no daemon runs.
 
 mod api;
+mod backup;
 mod callback;
 mod check;
 mod codes;
@@ -101,6 +103,10 @@ enum Command {
     /// Read what happened, from the event table of the running daemon
     #[command(after_help = log::HELP)]
     Log(log::Args),
+    /// Copy the database, while the daemon runs or not, and check the copy
+    Backup(backup::BackupArgs),
+    /// Put a backup in the place of the database of a stopped daemon
+    Restore(backup::RestoreArgs),
     /// Print the rules: state transitions, marketplace codes, our answers
     Codes(Output),
     /// Make access tokens for the two local listeners
@@ -147,6 +153,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Lease(command) => wait_for(lease::run(Api::of(&config)?, command)),
         Command::Usage(command) => wait_for(usage::run(Api::of(&config)?, command)),
         Command::Log(args) => wait_for(log::run(Api::of(&config)?, args)),
+        Command::Backup(args) => backup::back_up(&config, &args),
+        Command::Restore(args) => backup::restore(&config, &args),
         Command::Codes(output) => codes::run(output),
         Command::Token(command) => token::run(&command),
     }

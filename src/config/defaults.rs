@@ -82,3 +82,7 @@ pub(super) const fn a_month() -> u32 {
 pub(super) const fn two_weeks() -> u32 {
     14
 }
+
+pub(super) const fn a_week_of_backups() -> u32 {
+    7
+}

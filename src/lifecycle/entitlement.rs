@@ -47,7 +47,9 @@ impl Lifecycle {
     /// Whether the marketplace is to be asked before this is told.
     fn wants_a_question(&self, answer: &Entitlement) -> bool {
         let license = answer.license.as_ref();
-        license.is_some_and(|license| ask_first(license, self.clock.now(), answer.reason))
+        license.is_some_and(|license| {
+            ask_first(license, self.clock.now(), answer.reason, self.restored_at)
+        })
     }
 
     /// Decides from what is known.

@@ -4,7 +4,7 @@
 
 use super::Lifecycle;
 use crate::domain::time::{MINUTE_MS, Timestamp};
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 use std::sync::atomic::Ordering;
 
 /// The minute's mark: when the daemon last took calls and could store them, in milliseconds.
@@ -13,6 +13,27 @@ const HEARD_AT: &str = "heard_at";
 const DEAF_UNTIL: &str = "deaf_until";
 /// A shorter gap loses no call: the marketplace comes again after two minutes, sixty times.
 const GAP_MS: i64 = 10 * MINUTE_MS;
+
+/// When a backup was put back, in milliseconds: no answer from before is relied on without asking again.
+const RESTORED_AT: &str = "restored_at";
+
+/// What is to stand in a database that is put back at `now`: calls were missed since it was copied, so every
+/// code is to be asked about again.
+#[must_use]
+pub fn facts_of_a_restore(now: Timestamp) -> [(&'static str, String); 2] {
+    [DEAF_UNTIL, RESTORED_AT].map(|name| (name, now.as_ms().to_string()))
+}
+
+/// When this database was last put back from a backup.
+pub(super) fn restored_at(store: &Store) -> Option<Timestamp> {
+    match store.read(|snapshot| snapshot.fact(RESTORED_AT)) {
+        Ok(text) => text?.parse().ok().map(Timestamp::from_ms),
+        Err(error) => {
+            tracing::error!(%error, "whether a backup was put back cannot be read");
+            None
+        }
+    }
+}
 
 impl Lifecycle {
     /// Marks this minute as one in which calls were taken and stored, unless some were not. Returns

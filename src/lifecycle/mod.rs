@@ -6,6 +6,7 @@
 
 mod activation;
 mod again;
+mod backups;
 mod batches;
 mod callback;
 mod calls;
@@ -25,12 +26,14 @@ mod secret_file;
 mod upkeep;
 mod usage;
 
+pub use backups::Backups;
 pub use callback::Arrival;
 pub use calls::{CallOutcome, CallReport, Errand};
 pub use client_key::{ClientKey, ClientKeyError};
 pub use drift::{Drift, DriftPage};
 pub use entitlement::Entitlement;
 pub use evidence::{Evidence, Reply};
+pub use hearing::facts_of_a_restore;
 pub use leases::{LeaseKeyError, LeaseKeys, Leases, Retired, RotateError};
 pub use orders::OrderReport;
 pub use reconcile::Plan;
@@ -43,6 +46,7 @@ use crate::clock::Clock;
 use crate::domain::entitlement::Policy;
 use crate::domain::license::Code;
 use crate::domain::slots::Zone;
+use crate::domain::time::Timestamp;
 use crate::marketplace::Client;
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
@@ -97,6 +101,8 @@ pub struct Lifecycle {
     clients: ClientKey,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// When the database was last put back from a backup.
+    restored_at: Option<Timestamp>,
     /// Wakes the activation worker when calls are owed.
     pub owed: Notify,
     /// A real call could not be stored, or our clock refused calls, since the minute's last mark.
@@ -118,6 +124,7 @@ impl Lifecycle {
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
+            restored_at: hearing::restored_at(&store),
             store,
             marketplace,
             clock,

@@ -3,6 +3,7 @@
 //! Invariants: one connection writes, on its own thread ([`writer`]); what must run inside a
 //! transaction takes a [`Tx`]; the time is always an argument, never `now()` in SQL.
 
+mod backup;
 mod callbacks;
 mod events;
 mod facts;
@@ -11,10 +12,12 @@ mod licenses;
 mod orders;
 mod outbox;
 mod reader;
+mod restore;
 mod schema;
 mod usage;
 mod writer;
 
+pub use backup::{BackupError, Inventory, back_up, examine};
 pub use callbacks::{
     CallbackDraft, CallbackFilter, CallbackRow, LedgerEntry, Orphan, Replay, Verdict,
 };
@@ -24,6 +27,8 @@ pub use licenses::{LicenseFilter, LicenseRow};
 pub use orders::{OrderFacts, OrderFilter, OrderRow, Overdue};
 pub use outbox::{Call, Owed};
 pub use reader::Snapshot;
+pub use restore::{Restored, restore};
+pub use schema::is_held;
 pub use usage::{
     UsageBatch, UsageDay, UsageEnd, UsageFilter, UsageLimits, UsageRow, UsageState, UsageTrouble,
 };
@@ -53,6 +58,9 @@ pub enum StoreError {
     /// SQLite refused a statement.
     #[error("database error: {0}")]
     Sql(#[from] rusqlite::Error),
+    /// The nightly copy was not made.
+    #[error("no backup was made: {0}")]
+    Backup(#[from] Box<BackupError>),
     /// A row holds what no version of this program writes.
     #[error("the row {0} is damaged: restore a backup or run an integrity check")]
     Damaged(String),
@@ -95,6 +103,17 @@ pub enum OpenError {
         /// What SQLite found.
         what: String,
     },
+    /// Somebody or something has changed, removed or moved an event.
+    #[error("{file}: the chain of events does not hold at event {event}: it was changed, or one before it removed; restore a backup, and find out by whom")]
+    Chain {
+        /// The database file.
+        file: PathBuf,
+        /// The first event whose link does not hold.
+        event: i64,
+    },
+    /// The copy that is made before a new schema could not be made.
+    #[error("the schema was not changed, because no copy could be made before: {0}")]
+    NoCopy(Box<BackupError>),
     /// SQLite is too old: 3.51.2 and before can corrupt a database when the WAL is reset.
     #[error(
         "SQLite {0} is too old: 3.51.3 is needed, because earlier ones can corrupt a WAL database"
@@ -133,6 +152,7 @@ pub struct Store {
     writer: writer::Handle,
     readers: Arc<Readers>,
     lists: Arc<Readers>,
+    file: Arc<Path>,
 }
 
 /// What the daemon keeps beside the [`Store`]: the folder's lock and the end of the writer's thread.
@@ -160,10 +180,10 @@ impl Store {
         let readers = Arc::new(Readers::open(&file, commits.clone(), reader::FAST)?);
         let lists = Arc::new(Readers::open(&file, commits.clone(), reader::LISTS)?);
         let pools = reader::Pools([Arc::clone(&readers), Arc::clone(&lists)]);
-        let checkpoint = writer::Checkpoint { file, pools };
+        let checkpoint = writer::Checkpoint { file: file.clone(), pools };
         let (writer, writer_end) =
             writer::start(connection, commits, checkpoint, Box::new(on_commit))?;
-        Ok((Self { writer, readers, lists }, Held { lock, writer_end }))
+        Ok((Self { writer, readers, lists, file: file.into() }, Held { lock, writer_end }))
     }
 
     /// Runs `work` in a transaction and returns when it is durable.
@@ -210,6 +230,18 @@ impl Store {
         tokio::task::spawn_blocking(move || lists.read(work))
             .await
             .unwrap_or_else(|e| Err(StoreError::NotCommitted(format!("reader failed: {e}"))))
+    }
+
+    /// Copies the database to `to`, away from the runtime's threads ([`back_up`]).
+    ///
+    /// # Errors
+    /// [`StoreError::Backup`].
+    pub async fn back_up(&self, to: PathBuf) -> Result<Inventory, StoreError> {
+        let file = Arc::clone(&self.file);
+        match tokio::task::spawn_blocking(move || back_up(&file, &to, false)).await {
+            Ok(made) => made.map_err(|error| Box::new(error).into()),
+            Err(error) => Err(StoreError::NotCommitted(format!("the copy failed: {error}"))),
+        }
     }
 
     /// Work waiting for the writer, and what it has done.
