@@ -40,9 +40,8 @@ impl Lifecycle {
     /// [`StoreError::Backup`]; nothing was removed unless the new one is whole.
     pub async fn back_up(&self, backups: &Backups) -> Result<Made, StoreError> {
         let folder = &backups.folder;
-        let failed = |source| {
-            StoreError::from(Box::new(BackupError::File { file: folder.clone(), source }))
-        };
+        let failed =
+            |source| StoreError::from(Box::new(BackupError::File { file: folder.clone(), source }));
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
         let file = folder.join(name(self.clock.now()));
         let inventory = self.store.back_up(file.clone()).await?;

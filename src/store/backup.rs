@@ -222,9 +222,7 @@ impl Part {
     }
 
     pub(super) fn sync(&self) -> Result<(), BackupError> {
-        self.file
-            .sync_all()
-            .map_err(|source| BackupError::File { file: self.path.clone(), source })
+        self.file.sync_all().map_err(|source| BackupError::File { file: self.path.clone(), source })
     }
 
     /// Gives it its name, durably.

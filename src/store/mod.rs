@@ -104,7 +104,9 @@ pub enum OpenError {
         what: String,
     },
     /// Somebody or something has changed, removed or moved an event.
-    #[error("{file}: the chain of events does not hold at event {event}: it was changed, or one before it removed; restore a backup, and find out by whom")]
+    #[error(
+        "{file}: the chain of events does not hold at event {event}: it was changed, or one before it removed; restore a backup, and find out by whom"
+    )]
     Chain {
         /// The database file.
         file: PathBuf,
@@ -232,13 +234,14 @@ impl Store {
             .unwrap_or_else(|e| Err(StoreError::NotCommitted(format!("reader failed: {e}"))))
     }
 
-    /// Copies the database to `to`, away from the runtime's threads ([`back_up`]).
+    /// Copies the database to `to`, in the place of what is there, away from the runtime's threads
+    /// ([`back_up`]).
     ///
     /// # Errors
     /// [`StoreError::Backup`].
     pub async fn back_up(&self, to: PathBuf) -> Result<Inventory, StoreError> {
         let file = Arc::clone(&self.file);
-        match tokio::task::spawn_blocking(move || back_up(&file, &to, false)).await {
+        match tokio::task::spawn_blocking(move || back_up(&file, &to, true)).await {
             Ok(made) => made.map_err(|error| Box::new(error).into()),
             Err(error) => Err(StoreError::NotCommitted(format!("the copy failed: {error}"))),
         }

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod backups;
 mod cli;
 mod codes;
 mod crash;
