@@ -2,14 +2,16 @@
 //!
 //! Invariant: everything is parsed before anything is bound, and a dead writer ends the process.
 
+mod reload;
+
 use crate::clock::Clock;
 use crate::config::{self, Config, Secrets};
 use crate::domain::time::Timestamp;
 use crate::guard::{Guard, Prober};
 use crate::http::{
-    Admin, CallbackRoute, Door, Limits, Listener, NewCodes, Serving, Software, Tls, Token,
+    Admin, CallbackRoute, Certificate, Door, Limits, Listener, LiveKeys, NewCodes, Serving,
+    Software, Tls, Token, serve,
 };
-use crate::http::{acceptor, serve};
 use crate::lifecycle::{Backups, ClientKey, Keys, Leases, Lifecycle, Retention, STOPPED_UNTIL};
 use crate::marketplace::{BatchSizes, Client, Settings};
 use crate::protocol::aksk::Credentials;
@@ -18,11 +20,14 @@ use crate::schedule::{Board, Ticks, Workers};
 use crate::store::{Held, Store, WriterEnd};
 use crate::telemetry::Metrics;
 use anyhow::{Context as _, bail};
+use reload::Reload;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -41,6 +46,7 @@ pub struct Daemon {
     ticks: Ticks,
     store: Store,
     writer_end: oneshot::Receiver<WriterEnd>,
+    reload: Reload,
     _held: HeldLock,
 }
 
@@ -58,19 +64,24 @@ pub struct Addresses {
     pub software: Option<SocketAddr>,
 }
 
-/// Runs the daemon until it is told to stop, or its writer dies.
+/// Runs the daemon until it is told to stop, or its writer dies. SIGHUP reads the configuration in `file`
+/// again.
 ///
 /// # Errors
 /// Why it could not start, or that the writer died.
-pub async fn run(config: Config, secrets: Secrets) -> anyhow::Result<()> {
+pub async fn run(config: Config, secrets: Secrets, file: &Path) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let mut daemon = Daemon::start(config, secrets, Clock::system()).await?;
-    let ended = tokio::select! {
-        name = signals.next() => {
-            tracing::info!(signal = name, "stopping: no new calls are taken, those under way are finished");
-            None
+    let ended = loop {
+        tokio::select! {
+            name = signals.next() => {
+                tracing::info!(signal = name, "stopping: no new calls are taken, those under way are finished");
+                break None;
+            }
+            end = daemon.writer_ended() => break Some(end),
+            _ = hangup.recv() => daemon.reload.on_signal(file),
         }
-        end = daemon.writer_ended() => Some(end),
     };
     drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
     daemon.stop().await;
@@ -113,18 +124,21 @@ impl Daemon {
         ));
         let bound = Bound::bind(&config).await?;
         let addresses = bound.addresses()?;
-        let keys: Vec<_> = secrets.access_keys.iter().cloned().map(AccessKey::new).collect();
-        let guard = Arc::new(guard(&config, &lifecycle, &keys, extra_ca.as_deref(), addresses)?);
+        let prober = prober(&config, &secrets, extra_ca.as_deref(), addresses, &clock)?;
+        let guard = Arc::new(Guard::new(Arc::clone(&lifecycle), prober));
         let board =
             Arc::new(Board::new(config.schedule.zone, &config.schedule.heartbeat, clock.clone()));
         let (stop, stopping) = watch::channel(false);
-        let tls = callback_tls(&config)?;
-        let parts = Parts { config: &config, secrets: &secrets, lifecycle, guard, board };
-        let listeners = parts.listen(bound, keys, tls, &stopping);
+        let (certificate, tls) = callback_tls(&config)?.unzip();
+        let keys = LocalKeys::of(&secrets);
+        let parts = Parts { config: &config, lifecycle, guard, board, keys };
+        let listeners = parts.listen(bound, tls, &stopping);
         let workers = parts.work(&stopping);
         let board = Arc::clone(&parts.board);
         let ticks = Ticks::start(board, store.clone(), clock, stopping).await?;
         announce(&config, addresses);
+        let Parts { lifecycle, guard, board, keys, .. } = parts;
+        let reload = Reload { config, addresses, lifecycle, guard, board, keys, certificate };
         Ok(Self {
             addresses,
             stop,
@@ -133,6 +147,7 @@ impl Daemon {
             ticks,
             store,
             writer_end,
+            reload,
             _held: HeldLock(lock),
         })
     }
@@ -206,13 +221,13 @@ fn restore_stop(store: &Store, marketplace: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn guard(
+fn prober(
     config: &Config,
-    lifecycle: &Arc<Lifecycle>,
-    keys: &[AccessKey],
+    secrets: &Secrets,
     extra_ca: Option<&[u8]>,
     addresses: Addresses,
-) -> anyhow::Result<Guard> {
+    clock: &Clock,
+) -> anyhow::Result<Prober> {
     let url = if let Some(url) = &config.callback.public_url {
         url.as_str().to_owned()
     } else {
@@ -221,19 +236,18 @@ fn guard(
         );
         format!("http://{}{}", addresses.callback, config.callback.path)
     };
-    let key = keys.first().context("callback.access-key-files names no key")?.clone();
-    let prober = Prober::new(url, key, extra_ca, lifecycle.clock.clone())?;
-    Ok(Guard::new(Arc::clone(lifecycle), prober))
+    let newest = secrets.access_keys.first().context("callback.access-key-files names no key")?;
+    Ok(Prober::new(url, AccessKey::new(newest.clone()), extra_ca, clock.clone())?)
 }
 
-fn callback_tls(config: &Config) -> anyhow::Result<Option<Tls>> {
+fn callback_tls(config: &Config) -> anyhow::Result<Option<(Arc<Certificate>, Tls)>> {
     let (Some(certificate), Some(key)) = (&config.callback.tls_cert, &config.callback.tls_key)
     else {
         return Ok(None);
     };
     let key = key.clone();
     let read_key = move || key.read("callback.tls-key").map_err(|error| error.to_string());
-    Ok(Some(acceptor(certificate.clone(), read_key)?))
+    Ok(Some(Certificate::serve(certificate.clone(), Box::new(read_key))?))
 }
 
 /// Listeners that are bound and do not answer yet.
@@ -317,26 +331,46 @@ fn bind_socket(software: &config::Software) -> anyhow::Result<Option<UnixListene
 /// What the listeners and workers are made of.
 struct Parts<'a> {
     config: &'a Config,
-    secrets: &'a Secrets,
     lifecycle: Arc<Lifecycle>,
     guard: Arc<Guard>,
     board: Arc<Board>,
+    keys: LocalKeys,
+}
+
+/// What proves to us who calls; all of it can be replaced while calls are under way.
+struct LocalKeys {
+    callbacks: Arc<LiveKeys>,
+    orders: Arc<LiveKeys>,
+    admin: Token,
+    software: Token,
+}
+
+impl LocalKeys {
+    fn of(secrets: &Secrets) -> Self {
+        Self {
+            callbacks: Arc::new(LiveKeys::new(&secrets.access_keys)),
+            orders: Arc::new(LiveKeys::new(&secrets.order_keys)),
+            admin: Token::new(&secrets.admin_token),
+            software: Token::new(&secrets.software_token),
+        }
+    }
+
+    fn replace(&self, secrets: &Secrets) {
+        self.callbacks.replace(&secrets.access_keys);
+        self.orders.replace(&secrets.order_keys);
+        self.admin.replace(&secrets.admin_token);
+        self.software.replace(&secrets.software_token);
+    }
 }
 
 impl Parts<'_> {
-    fn listen(
-        &self,
-        bound: Bound,
-        keys: Vec<AccessKey>,
-        tls: Option<Tls>,
-        stop: &watch::Receiver<bool>,
-    ) -> Vec<Serving> {
+    fn listen(&self, bound: Bound, tls: Option<Tls>, stop: &watch::Receiver<bool>) -> Vec<Serving> {
         let callback = &self.config.callback;
-        let order_keys = self.secrets.order_keys.iter().cloned().map(AccessKey::new).collect();
+        let LocalKeys { callbacks, orders: order_keys, .. } = &self.keys;
         let orders = self.config.orders.as_ref();
         let route = Arc::new(CallbackRoute::new(
-            Door::new(callback.path.clone(), keys),
-            orders.map(|orders| Door::new(orders.path.clone(), order_keys)),
+            Door::new(callback.path.clone(), Arc::clone(callbacks)),
+            orders.map(|orders| Door::new(orders.path.clone(), Arc::clone(order_keys))),
             callback.probe_codes.iter().cloned().collect(),
             Arc::clone(&self.lifecycle),
         ));
@@ -353,15 +387,17 @@ impl Parts<'_> {
             Arc::clone(&self.lifecycle),
             Arc::clone(&self.guard),
             Arc::clone(&self.board),
-            Token::new(&self.secrets.admin_token),
+            self.keys.admin.clone(),
+            vec![("callbacks", Arc::clone(callbacks)), ("orders", Arc::clone(order_keys))],
             self.config.marketplace.requests_per_second,
         ));
         let answer = move |request| Arc::clone(&admin).answer(request);
         listeners.push(serve(bound.admin, local("admin"), answer, stop.clone()));
 
-        let token = || Some(Token::new(&self.secrets.software_token));
         let new_codes = Arc::new(NewCodes::per_hour(self.config.software.new_codes_per_hour));
-        for (listener, token) in [(bound.software, token()), (bound.socket, None)] {
+        for (listener, token) in
+            [(bound.software, Some(self.keys.software.clone())), (bound.socket, None)]
+        {
             let Some(listener) = listener else { continue };
             let guard = Arc::clone(&self.guard);
             let (lifecycle, new_codes) = (Arc::clone(&self.lifecycle), Arc::clone(&new_codes));
@@ -423,7 +459,6 @@ impl Signals {
     /// # Errors
     /// When the handlers cannot be installed.
     pub fn new() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,

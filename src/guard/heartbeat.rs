@@ -21,8 +21,8 @@ const SLOW_AFTER: Duration = Duration::from_secs(2);
 const STALE_MS: i64 = 61_000;
 /// The largest reply worth reading.
 const REPLY_MAX: usize = 16 << 10;
-/// An id that no purchase has.
-const PROBE_CODE: &str = "AUTHCODED-HEARTBEAT";
+/// The code that heartbeats are about: no purchase has it.
+pub const PROBE_CODE: &str = "AUTHCODED-HEARTBEAT";
 
 /// How a step or the whole went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

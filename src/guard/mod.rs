@@ -4,25 +4,30 @@ mod alarms;
 mod heartbeat;
 
 pub use alarms::{Alarm, Severity};
-pub use heartbeat::{HeartbeatError, Prober};
+pub use heartbeat::{HeartbeatError, PROBE_CODE, Prober};
 
 use crate::domain::time::Timestamp;
 use crate::domain::transition::{EventDraft, EventKind, Source};
 use crate::lifecycle::Lifecycle;
 use crate::store::{ProbeDraft, ProbeRow, StoreError};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// The guard. One for the whole process.
 pub struct Guard {
     lifecycle: Arc<Lifecycle>,
-    prober: Prober,
+    prober: RwLock<Arc<Prober>>,
 }
 
 impl Guard {
     /// Guards what `prober` reaches.
     #[must_use]
     pub fn new(lifecycle: Arc<Lifecycle>, prober: Prober) -> Self {
-        Self { lifecycle, prober }
+        Self { lifecycle, prober: RwLock::new(Arc::new(prober)) }
+    }
+
+    /// Probes with another one from the next heartbeat on.
+    pub fn replace_prober(&self, prober: Prober) {
+        *self.prober.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(prober);
     }
 
     /// How far our clock is ahead of the marketplace's, in milliseconds, if it is known.
@@ -37,7 +42,8 @@ impl Guard {
     /// [`StoreError`] when it cannot be recorded; a failed heartbeat is no error.
     pub async fn heartbeat(&self, slot: &str) -> Result<ProbeRow, StoreError> {
         let started_at = self.lifecycle.clock.now();
-        let found = self.prober.heartbeat().await;
+        let prober = Arc::clone(&self.prober.read().unwrap_or_else(PoisonError::into_inner));
+        let found = prober.heartbeat().await;
         let draft = ProbeDraft {
             slot: slot.to_owned(),
             started_at,

@@ -5,24 +5,29 @@ use hyper::Request;
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap};
 use ring::hmac;
 use secrecy::{ExposeSecret as _, SecretString};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// A token, compared in constant time whatever its length.
-pub struct Token {
+/// A clone is the same token: what replaces one replaces all.
+#[derive(Clone)]
+pub struct Token(Arc<RwLock<Expected>>);
+
+struct Expected {
     /// Keyed with random bytes at start, so that not even the length of a guess shows.
     key: hmac::Key,
-    expected: hmac::Tag,
+    tag: hmac::Tag,
 }
 
 impl Token {
     /// Takes the token as its file holds it.
     #[must_use]
     pub fn new(token: &SecretString) -> Self {
-        let rng = ring::rand::SystemRandom::new();
-        // Without randomness the key is fixed; the comparison is still in constant time.
-        let key = hmac::Key::generate(hmac::HMAC_SHA256, &rng)
-            .unwrap_or_else(|_| hmac::Key::new(hmac::HMAC_SHA256, b"authcoded"));
-        let expected = hmac::sign(&key, token.expose_secret().as_bytes());
-        Self { key, expected }
+        Self(Arc::new(RwLock::new(Expected::of(token))))
+    }
+
+    /// Another token from now on.
+    pub fn replace(&self, token: &SecretString) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Expected::of(token);
     }
 
     /// Checks `Authorization: Bearer …`, given exactly once.
@@ -33,13 +38,25 @@ impl Token {
         };
         let bytes = value.as_bytes();
         let (scheme, token) = bytes.split_at(bytes.len().min(7));
+        let expected = self.0.read().unwrap_or_else(PoisonError::into_inner);
         if scheme.eq_ignore_ascii_case(b"bearer ")
-            && hmac::verify(&self.key, token.trim_ascii(), self.expected.as_ref()).is_ok()
+            && hmac::verify(&expected.key, token.trim_ascii(), expected.tag.as_ref()).is_ok()
         {
             Ok(())
         } else {
             Err(Problem::unauthorized())
         }
+    }
+}
+
+impl Expected {
+    fn of(token: &SecretString) -> Self {
+        let rng = ring::rand::SystemRandom::new();
+        // Without randomness the key is fixed; the comparison is still in constant time.
+        let key = hmac::Key::generate(hmac::HMAC_SHA256, &rng)
+            .unwrap_or_else(|_| hmac::Key::new(hmac::HMAC_SHA256, b"authcoded"));
+        let tag = hmac::sign(&key, token.expose_secret().as_bytes());
+        Self { key, tag }
     }
 }
 

@@ -4,6 +4,7 @@ mod orders;
 
 use super::access::{Token, check_host};
 use super::body::{Query, decode_segment, preferred_wait, read_json};
+use super::keys::LiveKeys;
 use super::problem::{Answer, Problem, json_answer};
 use super::{health, shapes};
 use crate::domain::license::{Code, OrderId};
@@ -35,22 +36,25 @@ pub struct Admin {
     guard: Arc<Guard>,
     board: Arc<Board>,
     token: Token,
+    keys: Vec<(&'static str, Arc<LiveKeys>)>,
     requests_per_second: u32,
     started_at: Timestamp,
 }
 
 impl Admin {
-    /// Answers those who know `token` and call by a loopback name.
+    /// Answers those who know `token` and call by a loopback name; tells of the `keys` of each type of
+    /// interface.
     #[must_use]
     pub fn new(
         lifecycle: Arc<Lifecycle>,
         guard: Arc<Guard>,
         board: Arc<Board>,
         token: Token,
+        keys: Vec<(&'static str, Arc<LiveKeys>)>,
         requests_per_second: u32,
     ) -> Self {
         let started_at = lifecycle.clock.now();
-        Self { lifecycle, guard, board, token, requests_per_second, started_at }
+        Self { lifecycle, guard, board, token, keys, requests_per_second, started_at }
     }
 
     /// Answers one request.
@@ -382,7 +386,24 @@ impl Admin {
                 "reachable": self.lifecycle.marketplace.reachable(),
                 "stopped_until": stopped_until.map(|at| at.to_string()),
             },
+            "access_keys": self.access_keys(),
         }))
+    }
+
+    /// Each live key, newest first: rotating one, the operator sees when the old one is no longer used.
+    fn access_keys(&self) -> Vec<serde_json::Value> {
+        let each = self.keys.iter().flat_map(|(interface, keys)| {
+            keys.uses().into_iter().enumerate().map(move |(nth, used)| {
+                json!({
+                    "interface": interface,
+                    "newest": nth == 0,
+                    "key": used.mark,
+                    "calls": used.calls,
+                    "last_used_at": used.last_used_at.map(|at| at.to_string()),
+                })
+            })
+        });
+        each.collect()
     }
 }
 

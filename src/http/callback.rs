@@ -6,12 +6,14 @@
 
 use super::allowance::Allowance;
 use super::body::{self, BodyError};
+use super::keys::LiveKeys;
 use super::problem::{Answer, text_answer};
 use crate::domain::outcome::ResultCode;
 use crate::domain::time::Timestamp;
+use crate::guard::PROBE_CODE;
 use crate::lifecycle::{Arrival, Evidence, Lifecycle, Reply};
 use crate::protocol::callback::{self, Activity};
-use crate::protocol::callback_auth::{AccessKey, Verified, verify};
+use crate::protocol::callback_auth::Verified;
 use crate::protocol::{DecodeError, order_notice};
 use crate::store::{CallbackDraft, Verdict};
 use crate::telemetry::request_id;
@@ -19,7 +21,7 @@ use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_ENCODING, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use std::collections::HashSet;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// How much of a body is kept of which nothing was verified.
@@ -32,14 +34,14 @@ const REFUSALS_BURST: u32 = 50;
 /// A path, and the keys that sign for it.
 pub struct Door {
     path: String,
-    keys: RwLock<Vec<AccessKey>>,
+    keys: Arc<LiveKeys>,
 }
 
 impl Door {
-    /// The door at `path`, for calls signed with one of `keys` (newest first).
+    /// The door at `path`, for calls signed with one of `keys`.
     #[must_use]
-    pub const fn new(path: String, keys: Vec<AccessKey>) -> Self {
-        Self { path, keys: RwLock::new(keys) }
+    pub const fn new(path: String, keys: Arc<LiveKeys>) -> Self {
+        Self { path, keys }
     }
 }
 
@@ -127,12 +129,13 @@ impl CallbackRoute {
                 Refused { code: ResultCode::Malformed, why, signed_at: None, body: &body };
             self.refuse(&refused, received_at, began)
         } else {
-            let verified = {
-                let keys = door.keys.read().unwrap_or_else(PoisonError::into_inner);
-                verify(head.uri.query(), &body, &keys, received_at)
-            };
-            match verified {
-                Ok(verified) => self.decide(interface, &verified, received_at, began).await,
+            match door.keys.verify(head.uri.query(), &body, received_at) {
+                Ok((verified, signer)) => {
+                    if !is_heartbeat(&body) {
+                        signer.used(received_at);
+                    }
+                    self.decide(interface, &verified, received_at, began).await
+                }
                 Err(error) => {
                     let (code, why) = (error.result_code(), error.to_string());
                     let refused = Refused { code, why, signed_at: None, body: &body };
@@ -259,6 +262,11 @@ impl CallbackRoute {
         self.lifecycle.store.post(move |tx| tx.insert_callback(&draft).map(drop));
         refused.code
     }
+}
+
+/// Our own heartbeat says nothing about which key the marketplace signs with.
+fn is_heartbeat(body: &[u8]) -> bool {
+    body.windows(PROBE_CODE.len()).any(|part| part == PROBE_CODE.as_bytes())
 }
 
 /// The activity that an unusable body names, if it is one of ours: for the record only.

@@ -6,13 +6,13 @@ use crate::domain::slots::{Plan, TimeOfDay, Zone};
 use crate::domain::time::Timestamp;
 use crate::store::{JobRun, Store, StoreError};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
 use tokio::sync::Notify;
 
 /// What the board knows of one job.
 pub(super) struct Entry {
     pub(super) job: Job,
-    pub(super) plan: Plan,
+    plan: RwLock<Plan>,
     pub(super) poke: Notify,
     /// Somebody asked for a run now.
     pub(super) manual: AtomicBool,
@@ -21,6 +21,11 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// When it is due.
+    pub(super) fn plan(&self) -> Plan {
+        self.plan.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// When it is wanted besides its slots.
     pub(super) fn again_at(&self) -> Option<Timestamp> {
         *self.again.lock().unwrap_or_else(PoisonError::into_inner)
@@ -69,13 +74,22 @@ impl Board {
             .into_iter()
             .map(|job| Entry {
                 job,
-                plan: job.plan(zone, heartbeat),
+                plan: RwLock::new(job.plan(zone, heartbeat)),
                 poke: Notify::new(),
                 manual: AtomicBool::new(false),
                 again: Mutex::new(None),
             })
             .collect();
         Self { entries, clock }
+    }
+
+    /// Another schedule from now on. A slot of today that it has and the one before had not is caught up.
+    pub fn reschedule(&self, zone: Zone, heartbeat: &[TimeOfDay]) {
+        for entry in &self.entries {
+            *entry.plan.write().unwrap_or_else(PoisonError::into_inner) =
+                entry.job.plan(zone, heartbeat);
+        }
+        self.poke_all();
     }
 
     pub(super) fn entries(&self) -> &[Entry] {
@@ -111,7 +125,7 @@ impl Board {
     #[must_use]
     pub fn next_heartbeat(&self, now: Timestamp) -> Option<Timestamp> {
         let heartbeat = self.entries.iter().find(|entry| entry.job == Job::Heartbeat)?;
-        heartbeat.plan.next(now).map(|slot| slot.due)
+        heartbeat.plan().next(now).map(|slot| slot.due)
     }
 
     /// Every job with its last run.
@@ -126,9 +140,9 @@ impl Board {
                 .map(|entry| {
                     Ok(JobStatus {
                         name: entry.job.as_str(),
-                        schedule: entry.plan.to_string(),
+                        schedule: entry.plan().to_string(),
                         last: snapshot.last_run(entry.job.as_str())?,
-                        next_due: entry.plan.next(now).map(|slot| slot.due),
+                        next_due: entry.plan().next(now).map(|slot| slot.due),
                     })
                 })
                 .collect()

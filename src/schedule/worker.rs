@@ -80,7 +80,7 @@ impl Workers {
         if let Some(due) = entry.take_again(clock.now()) {
             self.run(entry, &Slot { name: format!("again {due}"), due }).await?;
         }
-        let due = entry.plan.latest(clock.now());
+        let due = entry.plan().latest(clock.now());
         let mut ran = false;
         if let Some(slot) = due {
             ran = self.run(entry, &slot).await?;
@@ -182,7 +182,7 @@ impl Workers {
     /// ended goes on when the queue opens.
     async fn sweep(&self, entry: &Entry) -> Result<Value, StoreError> {
         let now = self.lifecycle.clock.now();
-        let until = entry.plan.next(now).map_or(now.plus_ms(EVERY_MS), |slot| slot.due);
+        let until = entry.plan().next(now).map_or(now.plus_ms(EVERY_MS), |slot| slot.due);
         let sweep = self.lifecycle.reconcile(until).await?;
         if let Some(opens) = sweep.stopped_until {
             self.board.again(entry.job, opens);
