@@ -183,7 +183,11 @@ pub fn install_crypto() {
     drop(rustls::crypto::ring::default_provider().install_default());
 }
 
-fn read_extra_ca(config: &Config) -> anyhow::Result<Option<Vec<u8>>> {
+/// The trust roots of `marketplace.extra-ca-file`.
+///
+/// # Errors
+/// When the file cannot be read.
+pub(crate) fn read_extra_ca(config: &Config) -> anyhow::Result<Option<Vec<u8>>> {
     let Some(file) = &config.marketplace.extra_ca_file else {
         return Ok(None);
     };
@@ -192,7 +196,11 @@ fn read_extra_ca(config: &Config) -> anyhow::Result<Option<Vec<u8>>> {
     Ok(Some(pem))
 }
 
-fn connect(
+/// The way to the marketplace that this configuration describes; nothing is sent yet.
+///
+/// # Errors
+/// What the configuration has wrong.
+pub(crate) fn connect(
     config: &Config,
     secrets: &Secrets,
     extra_ca_pem: Option<Vec<u8>>,

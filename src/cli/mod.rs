@@ -9,6 +9,7 @@ mod callback;
 mod check;
 mod codes;
 mod csv;
+mod doctor;
 mod drift;
 mod import;
 mod instant;
@@ -74,6 +75,9 @@ enum Command {
     /// Look for faults in the configuration and its secrets
     #[command(after_help = check::HELP)]
     Check(Output),
+    /// Look for whatever could keep the daemon from its work, on this machine and around it
+    #[command(after_help = doctor::HELP)]
+    Doctor(Output),
     /// Show what is going on: codes by state, alarms, heartbeat, marketplace
     Status(Output),
     /// Look at authorization codes, register them, and act on them
@@ -143,6 +147,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Sandbox(args) => sandbox::run(&args),
         Command::Simulate(args) => wait_for(simulate::run(*args)),
         Command::Check(output) => check::run(&config, output),
+        Command::Doctor(output) => wait_for(doctor::run(&config, output)),
         Command::Status(output) => wait_for(status::run(Api::of(&config)?, output)),
         Command::License(command) => wait_for(license::run(Api::of(&config)?, command)),
         Command::Callback(command) => wait_for(callback::run(Api::of(&config)?, command)),

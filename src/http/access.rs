@@ -6,13 +6,23 @@ use hyper::header::{AUTHORIZATION, HOST, HeaderMap};
 use ring::hmac;
 use secrecy::{ExposeSecret as _, SecretString};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 /// A token, compared in constant time whatever its length.
 /// A clone is the same token: what replaces one replaces all.
 #[derive(Clone)]
 pub struct Token(Arc<RwLock<Expected>>);
 
+/// How long the token before is still taken: whoever reads the file has the time to read it again.
+const HANDOVER: Duration = Duration::from_mins(1);
+
 struct Expected {
+    now: Known,
+    /// The token before, until then.
+    before: Option<(Known, Instant)>,
+}
+
+struct Known {
     /// Keyed with random bytes at start, so that not even the length of a guess shows.
     key: hmac::Key,
     tag: hmac::Tag,
@@ -22,12 +32,16 @@ impl Token {
     /// Takes the token as its file holds it.
     #[must_use]
     pub fn new(token: &SecretString) -> Self {
-        Self(Arc::new(RwLock::new(Expected::of(token))))
+        Self(Arc::new(RwLock::new(Expected { now: Known::of(token), before: None })))
     }
 
-    /// Another token from now on.
+    /// Another token from now on; the one before is taken for a minute more.
     pub fn replace(&self, token: &SecretString) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Expected::of(token);
+        let mut expected = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if !expected.now.is(token.expose_secret().as_bytes()) {
+            let before = std::mem::replace(&mut expected.now, Known::of(token));
+            expected.before = Some((before, Instant::now() + HANDOVER));
+        }
     }
 
     /// Checks `Authorization: Bearer …`, given exactly once.
@@ -39,9 +53,7 @@ impl Token {
         let bytes = value.as_bytes();
         let (scheme, token) = bytes.split_at(bytes.len().min(7));
         let expected = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        if scheme.eq_ignore_ascii_case(b"bearer ")
-            && hmac::verify(&expected.key, token.trim_ascii(), expected.tag.as_ref()).is_ok()
-        {
+        if scheme.eq_ignore_ascii_case(b"bearer ") && expected.takes(token.trim_ascii()) {
             Ok(())
         } else {
             Err(Problem::unauthorized())
@@ -50,6 +62,17 @@ impl Token {
 }
 
 impl Expected {
+    fn takes(&self, token: &[u8]) -> bool {
+        let before = self.before.as_ref().filter(|(_, until)| Instant::now() < *until);
+        self.now.is(token) || before.is_some_and(|(before, _)| before.is(token))
+    }
+}
+
+impl Known {
+    fn is(&self, token: &[u8]) -> bool {
+        hmac::verify(&self.key, token, self.tag.as_ref()).is_ok()
+    }
+
     fn of(token: &SecretString) -> Self {
         let rng = ring::rand::SystemRandom::new();
         // Without randomness the key is fixed; the comparison is still in constant time.

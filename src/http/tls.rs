@@ -63,6 +63,17 @@ impl Certificate {
         load(&self.file, &self.read_key).map(drop)
     }
 
+    /// The same for any files.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub fn check_files<F>(file: &Path, read_key: &F) -> Result<(), TlsError>
+    where
+        F: Fn() -> Result<SecretString, String>,
+    {
+        load(file, read_key).map(drop)
+    }
+
     /// Reads them again, whether they look changed or not.
     pub fn reload(&self) {
         self.look.notify_one();
@@ -99,7 +110,10 @@ fn modified(file: &Path) -> Option<SystemTime> {
     std::fs::metadata(file).and_then(|meta| meta.modified()).ok()
 }
 
-fn load(file: &Path, read_key: &ReadKey) -> Result<TlsAcceptor, TlsError> {
+fn load(
+    file: &Path,
+    read_key: &impl Fn() -> Result<SecretString, String>,
+) -> Result<TlsAcceptor, TlsError> {
     let bad = |why: String| TlsError::Certificate { file: file.to_owned(), why };
     let chain: Vec<_> = CertificateDer::pem_file_iter(file)
         .and_then(Iterator::collect)

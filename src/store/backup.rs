@@ -86,6 +86,16 @@ pub fn examine(file: &Path) -> Result<Inventory, OpenError> {
     Ok(Inventory { schema, rows, chain_end, bytes })
 }
 
+/// One fact of a database that nobody needs to have open.
+///
+/// # Errors
+/// [`OpenError`].
+pub fn peek_fact(file: &Path, name: &str) -> Result<Option<String>, OpenError> {
+    let connection = open_for_reading(file)?;
+    let fact = Snapshot { connection: &connection }.fact(name);
+    fact.map_err(|error| OpenError::Damaged { file: file.to_owned(), what: error.to_string() })
+}
+
 /// Copies `database`, as it is at this instant, to `to` (mode 0600), and reads the copy back. The daemon
 /// may be at work on it, or not.
 ///

@@ -17,7 +17,7 @@ mod schema;
 mod usage;
 mod writer;
 
-pub use backup::{BackupError, Inventory, back_up, examine};
+pub use backup::{BackupError, Inventory, back_up, examine, peek_fact};
 pub use callbacks::{
     CallbackDraft, CallbackFilter, CallbackRow, LedgerEntry, Orphan, Replay, Verdict,
 };

@@ -61,6 +61,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ),
     ("prometheus_client", &["telemetry"]),
     ("tracing_subscriber", &["telemetry"]),
+    ("rustix", &["cli"]),
     ("clap", &["cli"]),
     ("toml", &["config", "simulator"]),
     ("sd_notify", &["daemon", "schedule"]),
