@@ -95,6 +95,15 @@ pub(super) async fn run(file: &Path, output: Output) -> anyhow::Result<ExitCode>
     Ok(if found.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+/// Tries what lies outside this machine, and shows it. Returns whether nothing failed.
+pub(super) async fn try_outside(config: &Config) -> anyhow::Result<bool> {
+    crate::daemon::install_crypto();
+    let mut found = Findings::default();
+    network::look_outside(config, &mut found).await;
+    show(&found, Output { json: false })?;
+    Ok(!found.has_failed())
+}
+
 /// What `authcoded check` finds; a secret's file is told under its own name.
 fn configuration(config: &Config, file: &Path, found: &mut Findings) {
     let problems = config.check(file);

@@ -17,12 +17,14 @@ mod job;
 mod lease;
 mod license;
 mod log;
+mod man;
 mod order;
 mod print;
 mod probe;
 mod sandbox;
 mod scenario;
 mod serve;
+mod setup;
 mod simulate;
 mod status;
 mod token;
@@ -31,7 +33,7 @@ mod usage;
 use crate::config::DEFAULT_PATH;
 use crate::telemetry::error_chain;
 use api::Api;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use std::future::Future;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -43,7 +45,8 @@ whether a code may run.";
 const START_HERE: &str = "\
 Start here:
   authcoded sandbox                        see it work, without configuration or keys
-  authcoded check                          is the configuration good?
+  authcoded setup                          write configuration and secrets, start the units
+  authcoded doctor                         is anything in the way?
   authcoded serve                          run the daemon (usually: systemctl start authcoded)
   authcoded status                         what is going on, and does anything need me?
   authcoded license show CODE              one code, with its history
@@ -72,6 +75,8 @@ enum Command {
     Sandbox(sandbox::Args),
     /// Run the simulated marketplace alone, to test any callback server
     Simulate(Box<simulate::Args>),
+    /// Set up configuration, secrets and units, and see the first heartbeat
+    Setup(Box<setup::Args>),
     /// Look for faults in the configuration and its secrets
     #[command(after_help = check::HELP)]
     Check(Output),
@@ -113,6 +118,11 @@ enum Command {
     Restore(backup::RestoreArgs),
     /// Print the rules: state transitions, marketplace codes, our answers
     Codes(Output),
+    /// Print what completes this command line in a shell
+    Completions(man::CompletionsArgs),
+    /// Write the manual pages
+    #[command(hide = true)]
+    Man(man::ManArgs),
     /// Make access tokens for the two local listeners
     #[command(subcommand)]
     Token(token::Command),
@@ -146,6 +156,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve => serve::run(&config),
         Command::Sandbox(args) => sandbox::run(&args),
         Command::Simulate(args) => wait_for(simulate::run(*args)),
+        Command::Setup(args) => wait_for(setup::run(&config, *args)),
         Command::Check(output) => check::run(&config, output),
         Command::Doctor(output) => wait_for(doctor::run(&config, output)),
         Command::Status(output) => wait_for(status::run(Api::of(&config)?, output)),
@@ -161,6 +172,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Backup(args) => backup::back_up(&config, &args),
         Command::Restore(args) => backup::restore(&config, &args),
         Command::Codes(output) => codes::run(output),
+        Command::Completions(args) => man::completions(&args, Cli::command()),
+        Command::Man(args) => man::write(&args, Cli::command()),
         Command::Token(command) => token::run(&command),
     }
 }

@@ -168,7 +168,7 @@ async fn a_restore_refuses_what_is_no_backup_of_ours_and_changes_nothing() {
     place.refused(&["restore", "good.db"], "another authcoded is running");
     store.shut_down();
     assert!(matches!(held.writer_end.await, Ok(WriterEnd::Asked)));
-    drop(held.lock);
+    drop((store, held.lock));
     assert_eq!(examine(&place.path("data/authcoded.db")).expect("whole"), before);
     assert!(place.run(&["restore", "good.db"]).status.success());
     let aside = std::fs::read_dir(place.path("data")).expect("a folder").filter(|entry| {

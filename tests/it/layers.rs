@@ -62,6 +62,8 @@ const FENCES: &[(&str, &[&str])] = &[
     ("prometheus_client", &["telemetry"]),
     ("tracing_subscriber", &["telemetry"]),
     ("rustix", &["cli"]),
+    ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
     ("clap", &["cli"]),
     ("toml", &["config", "simulator"]),
     ("sd_notify", &["daemon", "schedule"]),

@@ -22,6 +22,7 @@ mod packaging;
 mod peer;
 mod readme;
 mod scenarios;
+mod setup;
 mod simulator;
 mod stage;
 mod store;

@@ -35,6 +35,11 @@ const SKEW_FAIL_MS: i64 = 45_000;
 
 pub(super) async fn look(config: &Config, file: &Path, found: &mut Findings) {
     daemon(config, file, found).await;
+    look_outside(config, found).await;
+}
+
+/// All but the daemon itself.
+pub(super) async fn look_outside(config: &Config, found: &mut Findings) {
     names(config, found).await;
     if let Ok(secrets) = config.load_secrets() {
         marketplace(config, &secrets, found).await;
