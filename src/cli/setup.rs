@@ -6,7 +6,7 @@
 use super::api::{Api, PROBE_PATIENCE, Query};
 use super::doctor;
 use super::man::SHIPPED;
-use super::{Output, probe, token};
+use super::{Output, print, probe, token};
 use crate::config::{Config, HttpUrl, Severity};
 use anyhow::{Context as _, bail};
 use secrecy::zeroize::Zeroizing;
@@ -21,7 +21,7 @@ use std::time::Duration;
 const EXAMPLE_URL: &str = "https://license.example.com/koogallery/callback";
 const UNITS: [&str; 2] = ["authcoded-callback.socket", "authcoded.service"];
 /// How long the daemon may take until it answers.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 pub(super) const HELP: &str = "\
 Writes the configuration (where --config says) and the secrets beside it, makes the two tokens, tries the \
@@ -88,14 +88,14 @@ pub(super) async fn run(file: &Path, args: Args) -> anyhow::Result<ExitCode> {
     }
     let config = checked(file)?;
     if !doctor::try_outside(&config).await? {
-        println!(
-            "\nThe above is to be put right; the daemon can start all the same, and goes on trying."
-        );
+        print::line(
+            "\nThe above is to be put right; the daemon can start all the same, and goes on trying.",
+        )?;
     }
     if args.no_unit || !Path::new("/run/systemd/system").exists() {
-        println!("\nNow start it, and look at its first heartbeat:");
-        println!("  authcoded --config {} serve", file.display());
-        println!("  authcoded --config {} probe run", file.display());
+        print::line("\nNow start it, and look at its first heartbeat:")?;
+        print::line(&format!("  authcoded --config {} serve", file.display()))?;
+        print::line(&format!("  authcoded --config {} probe run", file.display()))?;
         return Ok(ExitCode::SUCCESS);
     }
     enable_units()?;
@@ -137,11 +137,11 @@ fn configuration(file: &Path, args: &Args) -> anyhow::Result<()> {
         }
     }
     if there.as_ref() == Some(&text) {
-        println!("kept    {}", file.display());
+        print::line(&format!("kept    {}", file.display()))?;
         return Ok(());
     }
     replace(file, text.as_bytes(), 0o644)?;
-    println!("written {}", file.display());
+    print::line(&format!("written {}", file.display()))?;
     Ok(())
 }
 
@@ -150,11 +150,11 @@ fn keep_or_write(
     text: impl FnOnce() -> anyhow::Result<Zeroizing<String>>,
 ) -> anyhow::Result<()> {
     if file.exists() {
-        println!("kept    {}", file.display());
+        print::line(&format!("kept    {}", file.display()))?;
         return Ok(());
     }
     replace(file, text()?.as_bytes(), 0o600)?;
-    println!("written {}", file.display());
+    print::line(&format!("written {}", file.display()))?;
     Ok(())
 }
 
@@ -226,7 +226,7 @@ fn checked(file: &Path) -> anyhow::Result<Config> {
     let config = Config::load(file)?;
     let problems = config.check(file);
     for problem in &problems {
-        println!("{problem}");
+        print::line(&problem.to_string())?;
     }
     if problems.iter().any(|problem| problem.severity == Severity::Error) {
         bail!("the configuration has errors: correct them and run this again");
@@ -253,6 +253,6 @@ async fn first_heartbeat(file: &Path) -> anyhow::Result<ExitCode> {
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    println!();
+    print::line("")?;
     probe::heartbeat(&mut api, Output { json: false }, PROBE_PATIENCE).await
 }

@@ -113,7 +113,7 @@ fn fixed(config: &Config) -> [(&'static str, String); 13] {
         (marketplace.requests_per_second, marketplace.activation_batch, marketplace.query_batch);
     let socket = (&software.socket, &software.socket_mode, &software.socket_group);
     [
-        ("data-dir", format!("{:?}", config.data_dir)),
+        ("data-dir", config.data_dir.display().to_string()),
         ("callback.listen, callback.path", format!("{:?}", (callback.listen, &callback.path))),
         (
             "callback.tls-cert, callback.tls-key (their names)",

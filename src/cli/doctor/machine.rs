@@ -61,7 +61,7 @@ fn permissions(config: &Config, file: &Path, found: &mut Findings) {
             );
         }
         Ok(_) if good => {
-            found.ok("permissions", "configuration and data folder are closed to others")
+            found.ok("permissions", "configuration and data folder are closed to others");
         }
         Ok(_) => {}
         Err(error) => {
