@@ -195,6 +195,22 @@ async fn a_database_that_is_damaged_is_kept_aside_with_its_log() {
     assert_eq!(examine(&place.path("data/authcoded.db")).expect("whole").rows["license"], 50);
 }
 
+/// A reader that is left over keeps the log in being: it must not stay for the restored database.
+#[tokio::test]
+async fn a_log_that_is_still_read_goes_aside_with_its_database() {
+    let place = Place::with(20).await;
+    assert!(place.run(&["backup", "good.db"]).status.success());
+    let (store, held) = Store::open(&place.path("data"), |_, _| {}).expect("opened");
+    let read = || store.read(|snapshot| snapshot.fact("nothing"));
+    assert_eq!(read().expect("read"), None);
+    drop(held.lock);
+    assert!(place.path("data/authcoded.db-wal").exists());
+    assert!(place.run(&["restore", "good.db"]).status.success());
+    assert!(!place.path("data/authcoded.db-wal").exists());
+    drop(store);
+    assert_eq!(examine(&place.path("data/authcoded.db")).expect("whole").rows["license"], 20);
+}
+
 /// Every schema there was, with data in it: it is brought up to date, and the copy is as it was.
 #[tokio::test]
 async fn a_newer_schema_begins_with_a_copy_that_can_be_gone_back_to() {
