@@ -2,24 +2,28 @@
 //!
 //! Invariant: everything is parsed before anything is bound, and a dead writer ends the process.
 
+mod keys;
 mod reload;
+mod telling;
 
 use crate::clock::Clock;
 use crate::config::{self, Config, Secrets};
 use crate::domain::time::Timestamp;
-use crate::guard::{Guard, Prober};
+use crate::guard::{DoctorQueue, Guard, KeyFile, Prober, Watch, Watched, start_doctor};
 use crate::http::{
-    Admin, CallbackRoute, Certificate, Door, Limits, Listener, LiveKeys, NewCodes, Serving,
-    Software, Tls, Token, serve,
+    Admin, Answers, CallbackRoute, Certificate, Door, Limits, Listener, NewCodes, Serving,
+    Software, Tls, serve,
 };
 use crate::lifecycle::{Backups, ClientKey, Keys, Leases, Lifecycle, Retention, STOPPED_UNTIL};
 use crate::marketplace::{BatchSizes, Client, Settings};
+use crate::notify::Notifier;
 use crate::protocol::aksk::Credentials;
 use crate::protocol::callback_auth::AccessKey;
 use crate::schedule::{Board, Ticks, Workers};
 use crate::store::{Held, Store, WriterEnd};
 use crate::telemetry::Metrics;
 use anyhow::{Context as _, bail};
+use keys::LocalKeys;
 use reload::Reload;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
@@ -29,10 +33,12 @@ use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// Connections at a time on the two local listeners.
 const LOCAL_CONNECTIONS: usize = 512;
+/// How long the signature doctor may take to finish what is queued.
+const DOCTOR_DRAIN: Duration = Duration::from_secs(2);
 /// How long the writer may take to finish what is queued.
 const WRITER_DRAIN: Duration = Duration::from_secs(3);
 
@@ -43,7 +49,10 @@ pub struct Daemon {
     stop: watch::Sender<bool>,
     listeners: Vec<Serving>,
     workers: JoinSet<()>,
+    doctor: JoinHandle<()>,
+    notifiers: JoinSet<()>,
     ticks: Ticks,
+    lifecycle: Arc<Lifecycle>,
     store: Store,
     writer_end: oneshot::Receiver<WriterEnd>,
     reload: Reload,
@@ -125,26 +134,60 @@ impl Daemon {
         let bound = Bound::bind(&config).await?;
         let addresses = bound.addresses()?;
         let prober = prober(&config, &secrets, extra_ca.as_deref(), addresses, &clock)?;
-        let guard = Arc::new(Guard::new(Arc::clone(&lifecycle), prober));
+        let watch = Arc::new(Watch::new(Watched {
+            data_dir: config.data_dir.clone(),
+            certificate: config.callback.tls_cert.clone(),
+            key_files: key_files(&config),
+        }));
+        let guard =
+            Guard::new(Arc::clone(&lifecycle), prober, Arc::clone(&watch), config.guard.on_sale)
+                .allowing_failed_orders(config.guard.failed_orders_per_month);
+        let extra_ca = extra_ca.as_deref();
+        let (guard, notifier) = telling::wire(&config, &secrets, extra_ca, &lifecycle, guard)?;
+        let guard = Arc::new(guard);
         let board =
             Arc::new(Board::new(config.schedule.zone, &config.schedule.heartbeat, clock.clone()));
         let (stop, stopping) = watch::channel(false);
         let (certificate, tls) = callback_tls(&config)?.unzip();
+        notifier.forget_other_channels().await?;
+        let notifiers = notifier.start(&stopping);
         let keys = LocalKeys::of(&secrets);
-        let parts = Parts { config: &config, lifecycle, guard, board, keys };
-        let listeners = parts.listen(bound, tls, &stopping);
+        let parts = Parts {
+            config: &config,
+            lifecycle: Arc::clone(&lifecycle),
+            guard,
+            watch,
+            board,
+            notifier,
+            keys,
+        };
+        let (doctors, doctor) = start_doctor(Arc::clone(&lifecycle), stopping.clone());
+        let listeners = parts.listen(bound, tls, doctors, &stopping);
         let workers = parts.work(&stopping);
         let board = Arc::clone(&parts.board);
         let ticks = Ticks::start(board, store.clone(), clock, stopping).await?;
         announce(&config, addresses);
-        let Parts { lifecycle, guard, board, keys, .. } = parts;
-        let reload = Reload { config, addresses, lifecycle, guard, board, keys, certificate };
+        let Parts { guard, watch, board, keys, .. } = parts;
+        let reload = Reload {
+            config,
+            channels: secrets.channels,
+            addresses,
+            lifecycle: Arc::clone(&lifecycle),
+            guard,
+            watch,
+            board,
+            keys,
+            certificate,
+        };
         Ok(Self {
             addresses,
             stop,
             listeners,
             workers,
+            doctor,
+            notifiers,
             ticks,
+            lifecycle,
             store,
             writer_end,
             reload,
@@ -165,8 +208,14 @@ impl Daemon {
         for listener in self.listeners {
             listener.finished().await;
         }
+        // It ends with the listener that hands refused calls over; each of them is to be recorded.
+        drop(tokio::time::timeout(DOCTOR_DRAIN, self.doctor).await);
         self.ticks.stop().await;
         self.workers.shutdown().await;
+        self.notifiers.shutdown().await;
+        if let Err(error) = self.lifecycle.follow_failed_calls().await {
+            tracing::warn!(%error, "calls that failed could not be noted: look for them in the seller's console");
+        }
         self.store.shut_down();
         match tokio::time::timeout(WRITER_DRAIN, &mut self.writer_end).await {
             Ok(Ok(WriterEnd::Asked)) => tracing::info!("stopped"),
@@ -246,6 +295,12 @@ fn prober(
     };
     let newest = secrets.access_keys.first().context("callback.access-key-files names no key")?;
     Ok(Prober::new(url, AccessKey::new(newest.clone()), extra_ca, clock.clone())?)
+}
+
+/// The files of secrets, as they are now.
+fn key_files(config: &Config) -> Vec<KeyFile> {
+    let places = config.secret_files().into_iter();
+    places.map(|place| KeyFile::now(place.key, place.path, place.at_start_only)).collect()
 }
 
 fn callback_tls(config: &Config) -> anyhow::Result<Option<(Arc<Certificate>, Tls)>> {
@@ -341,38 +396,20 @@ struct Parts<'a> {
     config: &'a Config,
     lifecycle: Arc<Lifecycle>,
     guard: Arc<Guard>,
+    watch: Arc<Watch>,
     board: Arc<Board>,
+    notifier: Arc<Notifier>,
     keys: LocalKeys,
 }
 
-/// What proves to us who calls; all of it can be replaced while calls are under way.
-struct LocalKeys {
-    callbacks: Arc<LiveKeys>,
-    orders: Arc<LiveKeys>,
-    admin: Token,
-    software: Token,
-}
-
-impl LocalKeys {
-    fn of(secrets: &Secrets) -> Self {
-        Self {
-            callbacks: Arc::new(LiveKeys::new(&secrets.access_keys)),
-            orders: Arc::new(LiveKeys::new(&secrets.order_keys)),
-            admin: Token::new(&secrets.admin_token),
-            software: Token::new(&secrets.software_token),
-        }
-    }
-
-    fn replace(&self, secrets: &Secrets) {
-        self.callbacks.replace(&secrets.access_keys);
-        self.orders.replace(&secrets.order_keys);
-        self.admin.replace(&secrets.admin_token);
-        self.software.replace(&secrets.software_token);
-    }
-}
-
 impl Parts<'_> {
-    fn listen(&self, bound: Bound, tls: Option<Tls>, stop: &watch::Receiver<bool>) -> Vec<Serving> {
+    fn listen(
+        &self,
+        bound: Bound,
+        tls: Option<Tls>,
+        doctors: DoctorQueue,
+        stop: &watch::Receiver<bool>,
+    ) -> Vec<Serving> {
         let callback = &self.config.callback;
         let LocalKeys { callbacks, orders: order_keys, .. } = &self.keys;
         let orders = self.config.orders.as_ref();
@@ -381,6 +418,8 @@ impl Parts<'_> {
             orders.map(|orders| Door::new(orders.path.clone(), Arc::clone(order_keys))),
             callback.probe_codes.iter().cloned().collect(),
             Arc::clone(&self.lifecycle),
+            doctors,
+            Arc::clone(&self.watch),
         ));
         let limits = Limits {
             name: "callback",
@@ -395,6 +434,7 @@ impl Parts<'_> {
             Arc::clone(&self.lifecycle),
             Arc::clone(&self.guard),
             Arc::clone(&self.board),
+            Arc::clone(&self.notifier),
             self.keys.admin.clone(),
             vec![("callbacks", Arc::clone(callbacks)), ("orders", Arc::clone(order_keys))],
             self.config.marketplace.requests_per_second,
@@ -403,13 +443,15 @@ impl Parts<'_> {
         listeners.push(serve(bound.admin, local("admin"), answer, stop.clone()));
 
         let new_codes = Arc::new(NewCodes::per_hour(self.config.software.new_codes_per_hour));
+        let answers = Arc::new(Answers::default());
         for (listener, token) in
             [(bound.software, Some(self.keys.software.clone())), (bound.socket, None)]
         {
             let Some(listener) = listener else { continue };
             let guard = Arc::clone(&self.guard);
             let (lifecycle, new_codes) = (Arc::clone(&self.lifecycle), Arc::clone(&new_codes));
-            let software = Arc::new(Software::new(lifecycle, guard, token, new_codes));
+            let answers = Arc::clone(&answers);
+            let software = Arc::new(Software::new(lifecycle, guard, token, new_codes, answers));
             let answer = move |request| Arc::clone(&software).answer(request);
             listeners.push(serve(listener, local("software"), answer, stop.clone()));
         }
@@ -427,13 +469,18 @@ impl Parts<'_> {
                 probe_days: i64::from(self.config.retention.probes_days),
                 job_days: i64::from(self.config.retention.job_runs_days),
                 usage_days: i64::from(self.config.retention.usage_days),
+                alarm_days: i64::from(self.config.retention.alarms_days),
             },
             backups: self.config.backup.as_ref().map(|backup| Backups {
                 folder: backup.folder.clone(),
                 keep: backup.keep as usize,
             }),
         };
-        workers.start(stop)
+        let mut workers = workers.start(stop);
+        let (watch, lifecycle) = (Arc::clone(&self.watch), Arc::clone(&self.lifecycle));
+        let stop = stop.clone();
+        workers.spawn(async move { watch.keep_looking(&lifecycle, stop).await });
+        workers
     }
 }
 

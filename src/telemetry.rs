@@ -4,9 +4,11 @@
 
 mod metrics;
 mod request;
+mod watch;
 
 pub use metrics::Metrics;
 pub use request::{as_request, request_id};
+pub use watch::WatchMetrics;
 
 use serde::Deserialize;
 use std::error::Error;

@@ -19,7 +19,7 @@ const LIST: [Column; 8] = [
     ("MS", "duration_ms"),
 ];
 
-const FACTS: [Column; 11] = [
+const FACTS: [Column; 12] = [
     ("id", "id"),
     ("received", "received_at"),
     ("signed", "signed_at"),
@@ -28,6 +28,7 @@ const FACTS: [Column; 11] = [
     ("debug call", "test"),
     ("verdict", "verdict"),
     ("why", "detail"),
+    ("doctor", "doctor"),
     ("result code", "result_code"),
     ("took (ms)", "duration_ms"),
     ("body", "body"),

@@ -3,14 +3,17 @@
 //! Invariant: what changes a running daemon goes through its admin API; the database is opened by `backup`,
 //! `restore` and `doctor` alone, of which only `restore` writes, and only where no daemon runs.
 
+mod alarm;
 mod api;
 mod backup;
 mod callback;
 mod check;
 mod codes;
 mod csv;
+mod delisting;
 mod doctor;
 mod drift;
+mod guard;
 mod import;
 mod instant;
 mod job;
@@ -94,9 +97,15 @@ enum Command {
     /// Look at the orders that the marketplace told of, and ask about orders
     #[command(subcommand)]
     Order(order::Command),
+    /// Look at alarms, say that somebody looks after one, and test who is told
+    #[command(subcommand)]
+    Alarm(alarm::Command),
     /// Run and list availability heartbeats: what the marketplace's dial test would find
     #[command(subcommand)]
     Probe(probe::Command),
+    /// Show the delisting clock, failed calls, what is to be restarted by hand, and missed calls
+    #[command(after_help = guard::HELP)]
+    Guard(guard::Args),
     /// List and run the background jobs
     #[command(subcommand)]
     Job(job::Command),
@@ -163,7 +172,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::License(command) => wait_for(license::run(Api::of(&config)?, command)),
         Command::Callback(command) => wait_for(callback::run(Api::of(&config)?, command)),
         Command::Order(command) => wait_for(order::run(Api::of(&config)?, command)),
+        Command::Alarm(command) => wait_for(alarm::run(Api::of(&config)?, command)),
         Command::Probe(command) => wait_for(probe::run(Api::of(&config)?, command)),
+        Command::Guard(args) => wait_for(guard::run(Api::of(&config)?, args)),
         Command::Job(command) => wait_for(job::run(Api::of(&config)?, command)),
         Command::Drift(args) => wait_for(drift::run(Api::of(&config)?, args)),
         Command::Lease(command) => wait_for(lease::run(Api::of(&config)?, command)),

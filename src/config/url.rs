@@ -68,6 +68,18 @@ impl HttpUrl {
         Ok(Self { text: text.to_owned(), path_at })
     }
 
+    /// Checks an address that may have a query, such as a chat robot's. It is a secret and is not kept.
+    ///
+    /// # Errors
+    /// [`BadUrl`] says what is wrong and what to write instead.
+    pub fn check_with_query(text: &str) -> Result<(), BadUrl> {
+        let (address, query) = text.split_once('?').unwrap_or((text, ""));
+        if !query.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+            return Err(BadUrl::Character);
+        }
+        Self::parse(address).map(drop)
+    }
+
     /// The address as written.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -194,6 +206,20 @@ mod tests {
             ("https://example.com/?key=1", BadUrl::Query),
         ] {
             assert_eq!(HttpUrl::parse(bad), Err(why), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_address_with_a_query_is_as_strict_otherwise() {
+        for (text, expected) in [
+            ("https://robot.example/send?key=1&x=%20", Ok(())),
+            ("https://robot.example/send", Ok(())),
+            ("http://127.0.0.1:9/send?key=1", Ok(())),
+            ("http://robot.example/send?key=1", Err(BadUrl::PlainHttp)),
+            ("https://robot.example/send?key=1#x", Err(BadUrl::Character)),
+            ("https://robot.example@evil.example/?a", Err(BadUrl::User)),
+        ] {
+            assert_eq!(HttpUrl::check_with_query(text), expected, "{text}");
         }
     }
 

@@ -3,9 +3,9 @@
 //! Invariant: everything new is read and checked before anything is changed, so a configuration with a fault
 //! changes nothing; no connection is closed and no call refused because of it.
 
-use super::{Addresses, LocalKeys, prober, read_extra_ca};
-use crate::config::Config;
-use crate::guard::Guard;
+use super::{Addresses, LocalKeys, key_files, prober, read_extra_ca};
+use crate::config::{ChannelSecrets, Config};
+use crate::guard::{Guard, Watch};
 use crate::http::Certificate;
 use crate::lifecycle::Lifecycle;
 use crate::protocol::aksk::Credentials;
@@ -18,9 +18,12 @@ use std::sync::Arc;
 /// What can be changed, and the configuration that is in force.
 pub(super) struct Reload {
     pub(super) config: Config,
+    /// The secrets of `[[notify]]`, which are read at the start only.
+    pub(super) channels: Vec<ChannelSecrets>,
     pub(super) addresses: Addresses,
     pub(super) lifecycle: Arc<Lifecycle>,
     pub(super) guard: Arc<Guard>,
+    pub(super) watch: Arc<Watch>,
     pub(super) board: Arc<Board>,
     pub(super) keys: LocalKeys,
     pub(super) certificate: Option<Arc<Certificate>>,
@@ -59,6 +62,8 @@ impl Reload {
     /// Returns the keys whose change needs a restart.
     fn reload(&mut self, file: &Path) -> anyhow::Result<Vec<&'static str>> {
         let (config, warnings) = Config::load_checked(file)?;
+        // Before they are read: a change in between is told, not missed.
+        let files = key_files(&config);
         let secrets = config.load_secrets()?;
         let extra_ca = read_extra_ca(&config)?;
         let clock = &self.lifecycle.clock;
@@ -75,6 +80,7 @@ impl Reload {
             );
         }
         self.keys.replace(&secrets);
+        self.watch.renew_key_files(files);
         let credentials = Credentials::new(secrets.ak.clone(), secrets.sk.clone());
         self.lifecycle.marketplace.replace_credentials(credentials);
         self.guard.replace_prober(prober);
@@ -90,7 +96,11 @@ impl Reload {
         }
         let (was, is) = (fixed(&self.config), fixed(&config));
         let changed = was.iter().zip(&is).filter(|(was, is)| was != is);
-        let left = changed.map(|((key, _), _)| *key).collect();
+        let mut left: Vec<_> = changed.map(|((key, _), _)| *key).collect();
+        let pairs = self.channels.iter().zip(&secrets.channels);
+        if pairs.into_iter().any(|(was, is)| !was.is_same(is)) {
+            left.push("the secrets of [[notify]]");
+        }
         self.take(config);
         Ok(left)
     }
@@ -103,7 +113,7 @@ impl Reload {
 }
 
 /// Each setting that is read at the start only, as text.
-fn fixed(config: &Config) -> [(&'static str, String); 13] {
+fn fixed(config: &Config) -> [(&'static str, String); 16] {
     let Config { callback, marketplace, software, .. } = config;
     let orders = config.orders.as_ref().map(|orders| &orders.path);
     let tls_key = callback.tls_key.as_ref().map(ToString::to_string);
@@ -130,6 +140,9 @@ fn fixed(config: &Config) -> [(&'static str, String); 13] {
         ),
         ("software.socket", format!("{socket:?}")),
         ("policy", format!("{:?}", config.policy)),
+        ("guard", format!("{:?}", config.guard)),
+        ("alarms", format!("{:?}", config.alarms)),
+        ("notify", format!("{:?}", config.notify)),
         ("log.format", format!("{:?}", config.log.format)),
         ("retention, backup", format!("{:?}", (&config.retention, &config.backup))),
     ]

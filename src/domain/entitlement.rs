@@ -8,7 +8,7 @@ use super::time::{DAY_MS, HOUR_MS, MINUTE_MS, Timestamp};
 
 /// After a question without a usable answer the software is answered from what is known for so long,
 /// before its next question asks the marketplace again.
-const ASK_AGAIN_MS: i64 = MINUTE_MS;
+pub(super) const ASK_AGAIN_MS: i64 = MINUTE_MS;
 
 /// What the merchant chose.
 #[derive(Debug, Clone, Copy)]

@@ -1,5 +1,8 @@
 //! What operators call: everything there is to see, and the few orders there are to give.
 
+mod alarms;
+mod delisting;
+mod guard;
 mod orders;
 
 use super::access::{Token, check_host};
@@ -14,6 +17,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::transition::{Command, Source};
 use crate::guard::Guard;
 use crate::lifecycle::{Lifecycle, LifecycleError, Registration};
+use crate::notify::Notifier;
 use crate::schedule::{Board, Manual};
 use crate::store::{CallbackFilter, EventFilter, LicenseFilter, UsageFilter};
 use hyper::body::Incoming;
@@ -35,6 +39,7 @@ pub struct Admin {
     lifecycle: Arc<Lifecycle>,
     guard: Arc<Guard>,
     board: Arc<Board>,
+    notifier: Arc<Notifier>,
     token: Token,
     keys: Vec<(&'static str, Arc<LiveKeys>)>,
     requests_per_second: u32,
@@ -49,12 +54,13 @@ impl Admin {
         lifecycle: Arc<Lifecycle>,
         guard: Arc<Guard>,
         board: Arc<Board>,
+        notifier: Arc<Notifier>,
         token: Token,
         keys: Vec<(&'static str, Arc<LiveKeys>)>,
         requests_per_second: u32,
     ) -> Self {
         let started_at = lifecycle.clock.now();
-        Self { lifecycle, guard, board, token, keys, requests_per_second, started_at }
+        Self { lifecycle, guard, board, notifier, token, keys, requests_per_second, started_at }
     }
 
     /// Answers one request.
@@ -117,7 +123,8 @@ impl Admin {
             ["v1", "usage"] => self.usage(query).await?,
             ["v1", "jobs"] => {
                 let jobs = self.board.status(&self.lifecycle.store)?;
-                page(query, &jobs.iter().map(shapes::job).collect::<Vec<_>>(), "name")?
+                let jobs: Vec<_> = jobs.iter().map(shapes::job).collect();
+                page(&Query::parse(query, &["limit", "cursor"])?, &jobs, "name")?
             }
             ["v1", "summary"] => self.summary()?,
             ["v1", "drift"] => self.drift(query).await?,
@@ -130,10 +137,8 @@ impl Admin {
                 Query::parse(query, &[])?;
                 shapes::lease_keys(&self.lifecycle.leases.keys(self.now()))
             }
-            ["v1", "alarms"] => {
-                let alarms = self.guard.alarms()?;
-                page(query, &alarms.iter().map(shapes::alarm).collect::<Vec<_>>(), "id")?
-            }
+            ["v1", "guard"] => self.guard(query).await?,
+            ["v1", "alarms"] => self.alarms(query).await?,
             segments => return Err(wrong_method(segments)),
         };
         Ok(json_answer(StatusCode::OK, &document))
@@ -169,12 +174,16 @@ impl Admin {
                 self.move_by_hand(code, request, Command::Release { order_id: None }).await
             }
             ["v1", "orders", order_id, "query"] => self.query_order(order_id, request).await,
+            ["v1", "guard", "restarted"] => self.restarted(request).await,
             ["v1", "probes"] => {
                 read_json::<NoBody>(request).await?;
                 let slot = format!("manual {}", self.now());
                 let row = self.guard.heartbeat(&slot).await?;
                 Ok(json_answer(StatusCode::OK, &shapes::probe(&row)))
             }
+            ["v1", "guard", "delisting"] => self.correct_delisting(request).await,
+            ["v1", "alarms", "test"] => self.test_channels(request).await,
+            ["v1", "alarms", id, "acknowledge"] => self.acknowledge_alarm(id, request).await,
             ["v1", "drift", "apply"] => {
                 let asked = read_json::<RepairBody>(request).await?;
                 self.repair(asked).await
@@ -515,12 +524,11 @@ fn usage_cursor(text: &str) -> Result<(i64, String), Problem> {
 /// A page of a list that is made whole each time; the text of `key` is an item's cursor, and an
 /// unknown cursor has nothing after it.
 fn page(
-    query: Option<&str>,
+    query: &Query,
     items: &[serde_json::Value],
     key: &str,
 ) -> Result<serde_json::Value, Problem> {
-    let query = Query::parse(query, &["limit", "cursor"])?;
-    let limit = limit(&query)?;
+    let limit = limit(query)?;
     let from = query.get("cursor").map_or(0, |cursor| {
         items.iter().position(|item| item[key] == cursor).map_or(items.len(), |at| at + 1)
     });
@@ -550,11 +558,14 @@ fn wrong_method(segments: &[&str]) -> Problem {
         | [
             "v1",
             "callbacks" | "orders" | "events" | "jobs" | "summary" | "alarms" | "drift"
-            | "lease-keys" | "usage",
+            | "lease-keys" | "usage" | "guard",
         ]
         | ["v1", "drift", "plan"] => Problem::method_not_allowed("GET"),
         ["v1", "licenses", _, "activate" | "query" | "received" | "release"]
         | ["v1", "orders", _, "query"]
+        | ["v1", "guard", "delisting" | "restarted"]
+        | ["v1", "alarms", "test"]
+        | ["v1", "alarms", _, "acknowledge"]
         | ["v1", "drift", "apply"]
         | ["v1", "lease-keys", "rotate"]
         | ["v1", "jobs", _, "run"] => Problem::method_not_allowed("POST"),

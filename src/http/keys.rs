@@ -1,4 +1,4 @@
-//! The live keys of a type of interface, and when each of them last signed a call.
+//! The live keys of a type of interface, when each of them last signed a call, and who knows the other ones.
 //!
 //! Invariant: keys are replaced as a whole, between two calls: one that is verified under the old keys is
 //! answered as theirs.
@@ -6,6 +6,7 @@
 use crate::domain::time::Timestamp;
 use crate::protocol::callback_auth::{AccessKey, AuthError, Verified, verify};
 use crate::protocol::hex;
+use crate::protocol::signature_doctor::Doctor;
 use ring::digest::{SHA256, digest};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -17,11 +18,12 @@ const MARK_BYTES: usize = 4;
 /// The keys in force, newest first.
 pub struct LiveKeys(RwLock<Keys>);
 
-#[derive(Default)]
 struct Keys {
     keys: Vec<AccessKey>,
     /// In the order of the keys.
     uses: Vec<Arc<Used>>,
+    /// Is told of the calls that none of them signed.
+    doctor: Arc<Doctor>,
 }
 
 struct Used {
@@ -43,16 +45,20 @@ pub struct KeyUse {
 }
 
 impl LiveKeys {
-    /// These keys, newest first.
+    /// These keys, newest first; `doctor` explains calls that none of them signed.
     #[must_use]
-    pub fn new(keys: &[SecretString]) -> Self {
-        let live = Self(RwLock::default());
-        live.replace(keys);
+    pub fn new(keys: &[SecretString], doctor: Arc<Doctor>) -> Self {
+        let live = Self(RwLock::new(Keys {
+            keys: Vec::new(),
+            uses: Vec::new(),
+            doctor: Arc::clone(&doctor),
+        }));
+        live.replace(keys, doctor);
         live
     }
 
-    /// Puts other keys in force; what is known of one that stays is kept.
-    pub fn replace(&self, keys: &[SecretString]) {
+    /// Puts other keys in force, and their doctor; what is known of one that stays is kept.
+    pub fn replace(&self, keys: &[SecretString], doctor: Arc<Doctor>) {
         let mut live = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let kept = |key: &SecretString| {
             let mark = mark(key);
@@ -63,7 +69,7 @@ impl LiveKeys {
         };
         let uses = keys.iter().map(kept).collect();
         let keys = keys.iter().cloned().map(AccessKey::new).collect();
-        *live = Keys { keys, uses };
+        *live = Keys { keys, uses, doctor };
     }
 
     /// Verifies a call under the keys in force.
@@ -77,6 +83,11 @@ impl LiveKeys {
         let verified = verify(query, body, &live.keys, now)?;
         let signer = Signer(live.uses.get(verified.key_index()).cloned());
         Ok((verified, signer))
+    }
+
+    /// Who explains calls that no key in force signed.
+    pub(super) fn doctor(&self) -> Arc<Doctor> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner).doctor)
     }
 
     /// Each key in force, newest first.
@@ -116,6 +127,7 @@ fn mark(key: &SecretString) -> String {
 mod tests {
     use super::*;
     use crate::protocol::callback_auth::signed_query;
+    use crate::protocol::signature_doctor::KeyRing;
 
     const NOW: Timestamp = Timestamp::from_ms(1_795_249_800_000);
 
@@ -125,18 +137,32 @@ mod tests {
         keys.verify(Some(&query), b"{}", NOW).map(|(_, signer)| signer.used(NOW)).is_ok()
     }
 
+    fn doctor(live: &[SecretString]) -> Arc<Doctor> {
+        let sk = SecretString::from("sk");
+        let [replaced, retired, other_interface] = [&[][..]; 3];
+        Arc::new(Doctor::new(&KeyRing {
+            live,
+            replaced,
+            retired,
+            other_interface,
+            ak: "ak",
+            sk: &sk,
+        }))
+    }
+
     #[test]
     fn a_key_is_known_by_its_last_use_as_long_as_it_stays() {
         let secrets = ["first", "second", "third"].map(SecretString::from);
-        let keys = LiveKeys::new(&secrets[..1]);
+        let keys = LiveKeys::new(&secrets[..1], doctor(&secrets[..1]));
+        let replace = |live: &[SecretString]| keys.replace(live, doctor(live));
         assert!(call(&keys, "first") && !call(&keys, "second"));
-        keys.replace(&[secrets[1].clone(), secrets[0].clone()]);
+        replace(&[secrets[1].clone(), secrets[0].clone()]);
         assert!(call(&keys, "first") && call(&keys, "second"));
         let uses = keys.uses();
         assert_eq!((uses[0].calls, uses[1].calls), (1, 2));
         assert_eq!(uses[1].last_used_at, Some(NOW));
         assert_eq!(uses[1].mark, "a7937b64", "what `printf first | sha256sum` begins with");
-        keys.replace(&secrets[2..]);
+        replace(&secrets[2..]);
         assert!(!call(&keys, "first") && !call(&keys, "second"));
         assert_eq!(keys.uses()[0].last_used_at, None);
     }

@@ -6,6 +6,7 @@
 mod access;
 mod admin;
 mod allowance;
+mod answers;
 mod body;
 mod callback;
 mod framing;
@@ -19,6 +20,7 @@ mod tls;
 
 pub use access::Token;
 pub use admin::Admin;
+pub use answers::Answers;
 pub use callback::{CallbackRoute, Door};
 pub use keys::{KeyUse, LiveKeys};
 pub use problem::Answer;

@@ -151,9 +151,18 @@ pub(super) fn json_answer(status: StatusCode, document: &Value) -> Answer {
     with_type(status, document, "application/json")
 }
 
+/// A JSON response that is ready as bytes.
+pub(super) fn json_bytes(status: StatusCode, body: Bytes) -> Answer {
+    text_answer(status, body, "application/json")
+}
+
 /// Text with its type.
-pub(super) fn text_answer(status: StatusCode, text: String, content_type: &'static str) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(text)));
+pub(super) fn text_answer(
+    status: StatusCode,
+    text: impl Into<Bytes>,
+    content_type: &'static str,
+) -> Answer {
+    let mut answer = Response::new(Full::new(text.into()));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

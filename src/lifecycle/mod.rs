@@ -11,9 +11,11 @@ mod batches;
 mod callback;
 mod calls;
 mod client_key;
+mod dial_tests;
 mod drift;
 mod entitlement;
 mod evidence;
+mod failed_calls;
 mod hearing;
 mod leases;
 mod orders;
@@ -31,8 +33,9 @@ pub use callback::Arrival;
 pub use calls::{CallOutcome, CallReport, Errand};
 pub use client_key::{ClientKey, ClientKeyError};
 pub use drift::{Drift, DriftPage};
-pub use entitlement::Entitlement;
+pub use entitlement::{Basis, Entitlement, Fresh};
 pub use evidence::{Evidence, Reply};
+pub use failed_calls::Followed;
 pub use hearing::facts_of_a_restore;
 pub use leases::{LeaseKeyError, LeaseKeys, Leases, Retired, RotateError};
 pub use orders::OrderReport;
@@ -51,7 +54,6 @@ use crate::marketplace::Client;
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
 use std::collections::HashMap;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use tokio::sync::{Notify, watch};
 
@@ -105,8 +107,10 @@ pub struct Lifecycle {
     restored_at: Option<Timestamp>,
     /// Wakes the activation worker when calls are owed.
     pub owed: Notify,
-    /// A real call could not be stored, or our clock refused calls, since the minute's last mark.
-    missed_calls: AtomicBool,
+    /// Whether we hear the marketplace's calls.
+    ears: hearing::Ears,
+    /// Calls that failed and could not be stored.
+    unstored: failed_calls::Unstored,
     /// Queries under way for the software's sake: one per code, whoever waits.
     asking: Mutex<HashMap<Code, watch::Receiver<()>>>,
 }
@@ -123,6 +127,7 @@ impl Lifecycle {
         keys: Keys,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let ears = hearing::Ears::new(clock.now());
         Self {
             restored_at: hearing::restored_at(&store),
             store,
@@ -134,7 +139,8 @@ impl Lifecycle {
             clients: keys.clients,
             metrics,
             owed: Notify::new(),
-            missed_calls: AtomicBool::new(false),
+            ears,
+            unstored: failed_calls::Unstored::default(),
             asking: Mutex::new(HashMap::new()),
         }
     }

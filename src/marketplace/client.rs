@@ -308,6 +308,18 @@ impl Client {
         self.flow.health.skew_ms()
     }
 
+    /// The same, unless it was measured longer than `age` ago.
+    #[must_use]
+    pub fn recent_clock_skew_ms(&self, age: Duration) -> Option<i64> {
+        self.flow.health.skew_ms_within(age)
+    }
+
+    /// When the certificate of each domain ends, as far as it has answered over TLS since the start.
+    #[must_use]
+    pub fn certificates(&self) -> Vec<(String, Timestamp)> {
+        self.flow.health.certificates()
+    }
+
     /// How many requests had which outcome, for metrics.
     #[must_use]
     pub fn counts(&self) -> Vec<Count> {

@@ -182,7 +182,12 @@ impl Flow {
         let path = question.api.path();
         let sent = self.wire.send(endpoint, path, &question.payload, asked_at, budget).await;
         let asked = match sent {
-            Ok(reply) => self.answered(question, &reply, pass, asked_at),
+            Ok(reply) => {
+                if let Some(ends) = reply.certificate_ends {
+                    self.health.saw_certificate(endpoint.host(), ends);
+                }
+                self.answered(question, &reply, pass, asked_at)
+            }
             Err(failure) => failed(question.api, endpoint, failure, asked_at),
         };
         self.health.reached(asked.call.http.is_some_and(|http| http < 500));

@@ -7,7 +7,7 @@ use super::endpoint::Endpoint;
 use super::health::parse_http_date;
 use super::keyring::Keyring;
 use crate::domain::outcome::{Outcome, of_answer};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{SECOND_MS, Timestamp};
 use crate::protocol::aksk;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HOST, HeaderValue};
 use reqwest::{Certificate, Method, redirect, retry};
@@ -50,6 +50,8 @@ pub(super) struct Reply {
     pub(super) whole: bool,
     /// The `Date` header.
     pub(super) date: Option<Timestamp>,
+    /// When the server's certificate ends.
+    pub(super) certificate_ends: Option<Timestamp>,
 }
 
 /// Why there is no answer.
@@ -83,7 +85,8 @@ impl Wire {
             .referer(false)
             .connect_timeout(CONNECT)
             .read_timeout(READ)
-            .pool_idle_timeout(IDLE);
+            .pool_idle_timeout(IDLE)
+            .tls_info(true);
         let builder = match (https, extra_ca_pem) {
             (true, None) => builder,
             (true, Some(pem)) => builder.tls_certs_merge(certificates(pem)?),
@@ -149,6 +152,7 @@ fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, String> {
 async fn read(mut response: reqwest::Response) -> Result<Reply, Failure> {
     let http = response.status().as_u16();
     let date = response.headers().get(DATE).and_then(|date| parse_http_date(date.to_str().ok()?));
+    let certificate_ends = certificate_ends(&response);
     let mut body = Vec::new();
     let whole = loop {
         match response.chunk().await {
@@ -167,7 +171,14 @@ async fn read(mut response: reqwest::Response) -> Result<Reply, Failure> {
             }
         }
     };
-    Ok(Reply { http, body, whole, date })
+    Ok(Reply { http, body, whole, date, certificate_ends })
+}
+
+fn certificate_ends(response: &reqwest::Response) -> Option<Timestamp> {
+    let info = response.extensions().get::<reqwest::tls::TlsInfo>()?;
+    let (_, leaf) = x509_parser::parse_x509_certificate(info.peer_certificate()?).ok()?;
+    let seconds = leaf.validity().not_after.timestamp();
+    Some(Timestamp::from_ms(seconds.saturating_mul(SECOND_MS)))
 }
 
 fn failure(error: reqwest::Error) -> Failure {

@@ -2,7 +2,7 @@
 
 use super::Job;
 use super::board::{Board, Entry};
-use crate::domain::slots::Slot;
+use crate::domain::slots::{Plan, Slot};
 use crate::domain::sweep::EVERY_MS;
 use crate::domain::time::MINUTE_MS;
 use crate::domain::transition::{EventDraft, EventKind, Source};
@@ -49,7 +49,31 @@ impl Workers {
                 }
             });
         }
+        let (this, mut stop) = (self.clone(), stop.clone());
+        workers.spawn(async move {
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => {}
+                () = this.watch_alarms() => {}
+            }
+        });
         workers
+    }
+
+    /// Looks at the alarms each minute, and when somebody asks for it. It is no job: a look that was missed
+    /// is not caught up, because the next one sees the same.
+    async fn watch_alarms(&self) {
+        loop {
+            if let Err(error) = self.guard.keep_alarms().await {
+                tracing::error!(%error, "the alarms could not be looked at, and nobody is told of them");
+                tokio::time::sleep(AFTER_FAULT).await;
+            }
+            let minute = self.lifecycle.clock.real(Duration::from_mins(1));
+            tokio::select! {
+                () = self.guard.look_wanted() => {}
+                () = tokio::time::sleep(minute) => {}
+            }
+        }
     }
 
     async fn work(&self, index: usize) {
@@ -63,6 +87,7 @@ impl Workers {
         loop {
             if let Err(error) = self.look(entry, starting).await {
                 tracing::error!(job = entry.job.as_str(), %error, "a job could not be recorded");
+                self.lifecycle.could_not_store();
                 tokio::time::sleep(AFTER_FAULT).await;
             }
             starting = false;
@@ -79,6 +104,9 @@ impl Workers {
         }
         if let Some(due) = entry.take_again(clock.now()) {
             self.run(entry, &Slot { name: format!("again {due}"), due }).await?;
+        }
+        if entry.follows() {
+            entry.follow(Plan::before(&self.guard.dial_windows()?));
         }
         let due = entry.plan().latest(clock.now());
         let mut ran = false;
@@ -152,7 +180,13 @@ impl Workers {
                 if self.lifecycle.mark_hearing().await? {
                     self.board.again(Job::Reconcile, self.lifecycle.clock.now());
                 }
-                json!({ "calls": calls, "orders_arrived": orders, "nonces_forgotten": nonces })
+                let followed = self.lifecycle.follow_failed_calls().await?;
+                json!({
+                    "calls": calls,
+                    "orders_arrived": orders,
+                    "nonces_forgotten": nonces,
+                    "given_up": followed.given_up,
+                })
             }
             Job::Reconcile => self.sweep(entry).await?,
             Job::Usage => {
@@ -166,6 +200,9 @@ impl Workers {
                     "probes": swept.probes,
                     "jobs": swept.jobs,
                     "usage": swept.usage,
+                    "failed_calls": swept.failed_calls,
+                    "gaps": swept.gaps,
+                    "alarms": swept.alarms,
                 });
                 if let Some(backups) = &self.backups {
                     let made = self.lifecycle.back_up(backups).await?;

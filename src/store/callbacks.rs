@@ -84,6 +84,8 @@ pub struct CallbackRow {
     pub result_code: String,
     /// Why.
     pub detail: String,
+    /// What the signature doctor found: a word, if it was asked.
+    pub doctor: Option<String>,
     /// From the last byte to the decision, in milliseconds.
     pub duration_ms: i64,
     /// The bytes as received.
@@ -393,6 +395,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<CallbackRow> {
         verdict: row.get("verdict")?,
         result_code: row.get("result_code")?,
         detail: row.get("detail")?,
+        doctor: row.get("doctor")?,
         duration_ms: row.get("duration_ms")?,
         body: row.get("body")?,
     })

@@ -186,6 +186,17 @@ impl Snapshot<'_> {
         Ok((head.id > 0).then_some(head.hash))
     }
 
+    /// When the first event was: about when this installation began.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn began_at(&self) -> Result<Option<Timestamp>, StoreError> {
+        let mut first =
+            self.connection.prepare_cached("SELECT at FROM event ORDER BY id LIMIT 1")?;
+        let at = first.query_row([], |row| row.get(0)).optional()?;
+        Ok(at.map(Timestamp::from_ms))
+    }
+
     /// Walks the chain from its beginning.
     ///
     /// # Errors

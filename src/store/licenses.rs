@@ -109,6 +109,7 @@ impl Tx<'_> {
                 ":product_id": license.product_id,
                 ":note": license.note,
             })?;
+        self.changed.push(self.versions.place(&license.code));
         if before != Some(license.state()) {
             if let Some(before) = before {
                 self.moved[before as usize] -= 1;

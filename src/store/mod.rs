@@ -3,42 +3,59 @@
 //! Invariants: one connection writes, on its own thread ([`writer`]); what must run inside a
 //! transaction takes a [`Tx`]; the time is always an argument, never `now()` in SQL.
 
+mod alarms;
 mod backup;
 mod callbacks;
+mod deaf_gaps;
+mod diagnoses;
+mod dial_tests;
 mod events;
 mod facts;
 mod jobs;
 mod licenses;
+mod notices;
 mod orders;
 mod outbox;
 mod reader;
 mod restore;
+mod retry_windows;
 mod schema;
+mod unannounced;
 mod usage;
+mod versions;
 mod writer;
 
+pub use alarms::{AlarmFacts, AlarmRow};
 pub use backup::{BackupError, Inventory, back_up, examine, peek_fact};
 pub use callbacks::{
     CallbackDraft, CallbackFilter, CallbackRow, LedgerEntry, Orphan, Replay, Verdict,
 };
+pub use deaf_gaps::{DeafGap, MissedCall, Neighbour};
+pub use diagnoses::{DIAGNOSES_APART_MS, DiagnosisDraft, DiagnosisRow};
 pub use events::{ChainReport, EventFilter, EventRow};
 pub use jobs::{JobRun, ProbeDraft, ProbeRow};
 pub use licenses::{LicenseFilter, LicenseRow};
+pub use notices::{Notice, Undelivered};
 pub use orders::{OrderFacts, OrderFilter, OrderRow, Overdue};
 pub use outbox::{Call, Owed};
 pub use reader::Snapshot;
 pub use restore::{Restored, restore};
+pub use retry_windows::{FailedCall, FailedCallCounts, FailedCallRow, FailedOrders, WindowState};
 pub use schema::is_held;
+pub use unannounced::Unannounced;
 pub use usage::{
     UsageBatch, UsageDay, UsageEnd, UsageFilter, UsageLimits, UsageRow, UsageState, UsageTrouble,
 };
+pub use versions::Version;
 pub use writer::{Tx, WriterEnd, WriterStats};
 
+use crate::domain::license::Code;
 use reader::Readers;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use versions::Versions;
 
 /// Why the store could not do what it was asked. The fault is ours or the machine's, never the caller's.
 #[derive(Debug, thiserror::Error)]
@@ -154,6 +171,7 @@ pub struct Store {
     writer: writer::Handle,
     readers: Arc<Readers>,
     lists: Arc<Readers>,
+    versions: Versions,
     file: Arc<Path>,
 }
 
@@ -183,9 +201,11 @@ impl Store {
         let lists = Arc::new(Readers::open(&file, commits.clone(), reader::LISTS)?);
         let pools = reader::Pools([Arc::clone(&readers), Arc::clone(&lists)]);
         let checkpoint = writer::Checkpoint { file: file.clone(), pools };
+        let versions = Versions::default();
         let (writer, writer_end) =
-            writer::start(connection, commits, checkpoint, Box::new(on_commit))?;
-        Ok((Self { writer, readers, lists, file: file.into() }, Held { lock, writer_end }))
+            writer::start(connection, commits, versions.clone(), checkpoint, Box::new(on_commit))?;
+        let store = Self { writer, readers, lists, versions, file: file.into() };
+        Ok((store, Held { lock, writer_end }))
     }
 
     /// Runs `work` in a transaction and returns when it is durable.
@@ -217,6 +237,12 @@ impl Store {
         work: impl FnOnce(&Snapshot<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         self.readers.read(work)
+    }
+
+    /// The version of the code's row. Asked before [`Store::read`], it is of the row read or of an older one.
+    #[must_use]
+    pub fn version(&self, code: &Code) -> Version {
+        self.versions.of(code)
     }
 
     /// A read that may take long (lists, sweeps), away from the runtime's threads.

@@ -7,6 +7,7 @@
 
 use super::events::ChainHead;
 use super::reader::{Commits, Pools};
+use super::versions::Versions;
 use super::{OpenError, StoreError};
 use crate::domain::state::State;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -51,6 +52,9 @@ pub struct Tx<'a> {
     pub(super) connection: &'a Connection,
     pub(super) chain: ChainHead,
     pub(super) moved: [i64; State::ALL.len()],
+    pub(super) versions: &'a Versions,
+    /// Places in [`Versions`] of the codes whose rows were written.
+    pub(super) changed: Vec<usize>,
 }
 
 /// What a checkpoint needs.
@@ -95,6 +99,7 @@ pub(super) struct Handle {
 pub(super) fn start(
     connection: Connection,
     commits: Commits,
+    versions: Versions,
     checkpoint: Checkpoint,
     on_commit: OnCommit,
 ) -> Result<(Handle, oneshot::Receiver<WriterEnd>), OpenError> {
@@ -106,7 +111,8 @@ pub(super) fn start(
     let handle = Handle { queue: queue.clone(), counters: Arc::clone(&counters) };
     let shared = Arc::clone(&counters);
     let pools = checkpoint.pools.clone();
-    let mut writer = Writer { connection, chain, jobs, counters, commits, on_commit, pools };
+    let mut writer =
+        Writer { connection, chain, jobs, counters, commits, versions, on_commit, pools };
     thread::Builder::new()
         .name("writer".to_owned())
         .spawn(move || {
@@ -215,6 +221,7 @@ struct Writer {
     jobs: Receiver<Message>,
     counters: Arc<Counters>,
     commits: Commits,
+    versions: Versions,
     on_commit: OnCommit,
     pools: Pools,
 }
@@ -261,18 +268,19 @@ impl Writer {
         let began = Instant::now();
         let committed = self.try_group(&mut group);
         self.counters.waiting.fetch_sub(group.len(), Ordering::Relaxed);
-        if committed.is_ok() {
+        if let Ok(changed) = &committed {
             self.commits.add();
+            self.versions.change(changed);
             self.counters.commits.fetch_add(1, Ordering::Relaxed);
             (self.on_commit)(u32::try_from(group.len()).unwrap_or(u32::MAX), began.elapsed());
         } else if !self.connection.is_autocommit() {
             self.connection.execute_batch("ROLLBACK")?;
         }
         for job in group {
-            job.answer(committed.as_ref().copied());
+            job.answer(committed.as_ref().map(|_| ()));
         }
         match committed {
-            Ok(()) => Ok(()),
+            Ok(_) => Ok(()),
             Err(StoreError::DiskFull) => {
                 tracing::error!(
                     "the disk is full: callbacks are answered 000005 until there is space again"
@@ -283,17 +291,24 @@ impl Writer {
         }
     }
 
-    fn try_group(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+    /// Returns the places in [`Versions`] of the codes whose rows were written.
+    fn try_group(&mut self, group: &mut [Box<dyn Job>]) -> Result<Vec<usize>, StoreError> {
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map_err(classify)?;
-        let mut tx = Tx { connection: &self.connection, chain: self.chain.clone(), moved: [0; 6] };
+        let mut tx = Tx {
+            connection: &self.connection,
+            chain: self.chain.clone(),
+            moved: [0; 6],
+            versions: &self.versions,
+            changed: Vec::new(),
+        };
         for job in group.iter_mut() {
             tx.savepoint(job.as_mut()).map_err(classify)?;
         }
         tx.store_moves().map_err(classify)?;
-        let chain = tx.chain;
+        let (chain, changed) = (tx.chain, tx.changed);
         self.connection.prepare_cached("COMMIT")?.execute([]).map_err(classify)?;
         self.chain = chain;
-        Ok(())
+        Ok(changed)
     }
 
     fn checkpoint(&self, mode: &str) {

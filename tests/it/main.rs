@@ -7,6 +7,7 @@
 )]
 
 mod backups;
+mod centuries;
 mod cli;
 mod codes;
 mod crash;
@@ -18,13 +19,16 @@ mod lives;
 mod marketplace;
 mod naive;
 mod openapi;
+mod outage;
 mod packaging;
 mod peer;
 mod readme;
 mod scenarios;
 mod setup;
+mod signature_doctor;
 mod simulator;
 mod stage;
+mod standins;
 mod store;
 mod vectors;
 mod wire;

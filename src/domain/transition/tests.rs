@@ -1,8 +1,9 @@
 //! Every cell of the table, and every rule of product.md §3.1 and §9 that a cell's name only hints at.
 
 use super::*;
-use crate::domain::license::Code;
+use crate::domain::license::{Code, Expiry, Freeze, OrderId, OrderLineId, Standing};
 use crate::domain::state::State::{Activated, Frozen, Issued, Received, Released, Renewed};
+use crate::domain::state::{Live, State};
 use crate::domain::time::{DAY_MS, DateText};
 use std::collections::BTreeSet;
 
