@@ -16,9 +16,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 const MARK_BYTES: usize = 4;
 
 /// The keys in force, newest first.
-pub struct LiveKeys(RwLock<Keys>);
+pub struct LiveKeys(RwLock<InForce>);
 
-struct Keys {
+struct InForce {
     keys: Vec<AccessKey>,
     /// In the order of the keys.
     uses: Vec<Arc<Used>>,
@@ -48,7 +48,7 @@ impl LiveKeys {
     /// These keys, newest first; `doctor` explains calls that none of them signed.
     #[must_use]
     pub fn new(keys: &[SecretString], doctor: Arc<Doctor>) -> Self {
-        let live = Self(RwLock::new(Keys {
+        let live = Self(RwLock::new(InForce {
             keys: Vec::new(),
             uses: Vec::new(),
             doctor: Arc::clone(&doctor),
@@ -69,7 +69,7 @@ impl LiveKeys {
         };
         let uses = keys.iter().map(kept).collect();
         let keys = keys.iter().cloned().map(AccessKey::new).collect();
-        *live = Keys { keys, uses, doctor };
+        *live = InForce { keys, uses, doctor };
     }
 
     /// Verifies a call under the keys in force.
