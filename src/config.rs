@@ -14,7 +14,7 @@ mod url;
 
 pub use check::{Problem, Severity};
 pub use notify::{Alarms, ChannelKind, MailTls, Notify};
-pub use secrets::{ChannelSecrets, SecretError, SecretErrorKind, SecretFile, Secrets};
+pub use secrets::{ChannelSecrets, SecretError, SecretErrorKind, SecretFile, SecretPlace, Secrets};
 pub use socket::{BadSocketMode, SocketMode, group_id};
 pub use url::{BadUrl, HttpUrl};
 
@@ -64,6 +64,9 @@ pub struct Config {
     /// How long records are kept.
     #[serde(default)]
     pub retention: Retention,
+    /// Nightly backups, if they are wanted.
+    #[serde(default)]
+    pub backup: Option<Backup>,
     /// How often somebody is told of an alarm.
     #[serde(default)]
     pub alarms: Alarms,
@@ -296,6 +299,17 @@ impl Default for Retention {
     }
 }
 
+/// Nightly backups.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Backup {
+    /// Where they go; another disk is better than the one of the database.
+    pub folder: PathBuf,
+    /// How many are kept.
+    #[serde(default = "defaults::a_week_of_backups")]
+    pub keep: u32,
+}
+
 fn from_text<'de, D, T>(from: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -440,6 +454,7 @@ impl Config {
             self.callback.tls_cert.as_mut(),
             self.marketplace.extra_ca_file.as_mut(),
             self.software.socket.as_mut(),
+            self.backup.as_mut().map(|backup| &mut backup.folder),
         ];
         // `join` leaves an absolute path as it is.
         paths.into_iter().flatten().for_each(|path| *path = folder.join(&*path));

@@ -1,14 +1,17 @@
 //! The command line: one file per family of commands.
 //!
-//! Invariant: what changes a running daemon goes through its admin API; nothing here opens the database.
+//! Invariant: what changes a running daemon goes through its admin API; the database is opened by `backup`,
+//! `restore` and `doctor` alone, of which only `restore` writes, and only where no daemon runs.
 
 mod alarm;
 mod api;
+mod backup;
 mod callback;
 mod check;
 mod codes;
 mod csv;
 mod delisting;
+mod doctor;
 mod drift;
 mod guard;
 mod import;
@@ -17,12 +20,14 @@ mod job;
 mod lease;
 mod license;
 mod log;
+mod man;
 mod order;
 mod print;
 mod probe;
 mod sandbox;
 mod scenario;
 mod serve;
+mod setup;
 mod simulate;
 mod status;
 mod token;
@@ -31,7 +36,7 @@ mod usage;
 use crate::config::DEFAULT_PATH;
 use crate::telemetry::error_chain;
 use api::Api;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use std::future::Future;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -43,7 +48,8 @@ whether a code may run.";
 const START_HERE: &str = "\
 Start here:
   authcoded sandbox                        see it work, without configuration or keys
-  authcoded check                          is the configuration good?
+  authcoded setup                          write configuration and secrets, start the units
+  authcoded doctor                         is anything in the way?
   authcoded serve                          run the daemon (usually: systemctl start authcoded)
   authcoded status                         what is going on, and does anything need me?
   authcoded license show CODE              one code, with its history
@@ -72,9 +78,14 @@ enum Command {
     Sandbox(sandbox::Args),
     /// Run the simulated marketplace alone, to test any callback server
     Simulate(Box<simulate::Args>),
+    /// Set up configuration, secrets and units, and see the first heartbeat
+    Setup(Box<setup::Args>),
     /// Look for faults in the configuration and its secrets
     #[command(after_help = check::HELP)]
     Check(Output),
+    /// Look for whatever could keep the daemon from its work, on this machine and around it
+    #[command(after_help = doctor::HELP)]
+    Doctor(Output),
     /// Show what is going on: codes by state, alarms, heartbeat, marketplace
     Status(Output),
     /// Look at authorization codes, register them, and act on them
@@ -110,8 +121,17 @@ enum Command {
     /// Read what happened, from the event table of the running daemon
     #[command(after_help = log::HELP)]
     Log(log::Args),
+    /// Copy the database, while the daemon runs or not, and check the copy
+    Backup(backup::BackupArgs),
+    /// Put a backup in the place of the database of a stopped daemon
+    Restore(backup::RestoreArgs),
     /// Print the rules: state transitions, marketplace codes, our answers
     Codes(Output),
+    /// Print what completes this command line in a shell
+    Completions(man::CompletionsArgs),
+    /// Write the manual pages
+    #[command(hide = true)]
+    Man(man::ManArgs),
     /// Make access tokens for the two local listeners
     #[command(subcommand)]
     Token(token::Command),
@@ -145,7 +165,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve => serve::run(&config),
         Command::Sandbox(args) => sandbox::run(&args),
         Command::Simulate(args) => wait_for(simulate::run(*args)),
+        Command::Setup(args) => wait_for(setup::run(&config, *args)),
         Command::Check(output) => check::run(&config, output),
+        Command::Doctor(output) => wait_for(doctor::run(&config, output)),
         Command::Status(output) => wait_for(status::run(Api::of(&config)?, output)),
         Command::License(command) => wait_for(license::run(Api::of(&config)?, command)),
         Command::Callback(command) => wait_for(callback::run(Api::of(&config)?, command)),
@@ -158,7 +180,11 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Lease(command) => wait_for(lease::run(Api::of(&config)?, command)),
         Command::Usage(command) => wait_for(usage::run(Api::of(&config)?, command)),
         Command::Log(args) => wait_for(log::run(Api::of(&config)?, args)),
+        Command::Backup(args) => backup::back_up(&config, &args),
+        Command::Restore(args) => backup::restore(&config, &args),
         Command::Codes(output) => codes::run(output),
+        Command::Completions(args) => man::completions(&args, Cli::command()),
+        Command::Man(args) => man::write(&args, Cli::command()),
         Command::Token(command) => token::run(&command),
     }
 }

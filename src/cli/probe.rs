@@ -5,6 +5,7 @@ use super::api::{Api, PROBE_PATIENCE, Query};
 use super::print::{self, Column};
 use serde_json::{Value, json};
 use std::process::ExitCode;
+use std::time::Duration;
 
 const LIST: [Column; 5] = [
     ("ID", "id"),
@@ -58,13 +59,18 @@ pub(super) struct ListArgs {
 /// Runs one of them.
 pub(super) async fn run(mut api: Api, command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Run(output) => probe(&mut api, output).await,
+        Command::Run(output) => heartbeat(&mut api, output, PROBE_PATIENCE).await,
         Command::List(args) => list(&mut api, &args).await,
     }
 }
 
-async fn probe(api: &mut Api, output: Output) -> anyhow::Result<ExitCode> {
-    let (_, probe) = api.post("/v1/probes", None, PROBE_PATIENCE).await?;
+/// Has a heartbeat sent, and shows its steps.
+pub(super) async fn heartbeat(
+    api: &mut Api,
+    output: Output,
+    patience: Duration,
+) -> anyhow::Result<ExitCode> {
+    let (_, probe) = api.post("/v1/probes", None, patience).await?;
     let outcome = probe["outcome"].as_str().unwrap_or_default();
     if output.json {
         print::json(&probe)?;

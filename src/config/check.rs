@@ -88,6 +88,10 @@ impl Config {
         if self.data_dir.exists() && !self.data_dir.is_dir() {
             found.error("data-dir", "is not a folder", "name a folder of its own");
         }
+        let folder = self.backup.as_ref().map(|backup| &backup.folder);
+        if folder.is_some_and(|folder| folder.exists() && !folder.is_dir()) {
+            found.error("backup.folder", "is not a folder", "name a folder for the backups");
+        }
         found.problems
     }
 
@@ -311,6 +315,7 @@ impl Config {
             ("retention.job-runs-days", retention.job_runs_days == 0),
             ("retention.usage-days", retention.usage_days == 0),
             ("retention.alarms-days", retention.alarms_days == 0),
+            ("backup.keep", self.backup.as_ref().is_some_and(|backup| backup.keep == 0)),
         ];
         for (key, is_zero) in at_least_one {
             if is_zero {

@@ -95,6 +95,10 @@ pub(super) const fn two_weeks() -> u32 {
     14
 }
 
+pub(super) const fn a_week_of_backups() -> u32 {
+    7
+}
+
 pub(super) const fn hourly() -> u32 {
     1
 }

@@ -30,6 +30,17 @@ pub enum SecretFile {
     },
 }
 
+/// Where an operator changes a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretPlace {
+    /// The key of the configuration that names it.
+    pub key: String,
+    /// The file.
+    pub path: PathBuf,
+    /// What is changed there is seen at the next start only: systemd hands a copy over then.
+    pub at_start_only: bool,
+}
+
 /// All secrets of the configuration.
 pub struct Secrets {
     /// The keys of callbacks, newest first; one or two.
@@ -58,6 +69,23 @@ pub struct ChannelSecrets {
     pub secret: Option<SecretString>,
     /// The mail server's password.
     pub password: Option<SecretString>,
+}
+
+impl ChannelSecrets {
+    /// Whether nothing of it differs.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let pairs = [
+            (&self.url, &other.url),
+            (&self.secret, &other.secret),
+            (&self.password, &other.password),
+        ];
+        pairs.into_iter().all(|(one, other)| text(one.as_ref()) == text(other.as_ref()))
+    }
+}
+
+fn text(secret: Option<&SecretString>) -> Option<&str> {
+    secret.map(|secret| secret.expose_secret())
 }
 
 impl fmt::Debug for Secrets {
@@ -270,9 +298,9 @@ impl<'de> Deserialize<'de> for SecretFile {
 }
 
 impl Config {
-    /// The files that [`Config::load_secrets`] reads, each with its key.
+    /// The files that [`Config::load_secrets`] reads, but those of `[[notify]]`.
     #[must_use]
-    pub fn secret_files(&self) -> Vec<(String, PathBuf)> {
+    pub fn secret_files(&self) -> Vec<SecretPlace> {
         let orders = self.orders.as_ref().map_or(&[][..], |orders| &orders.access_key_files);
         let lists = [
             ("callback.access-key-files", &self.callback.access_key_files[..]),
@@ -284,7 +312,13 @@ impl Config {
             ("software.token-file", std::slice::from_ref(&self.software.token_file)),
         ];
         let files = lists.into_iter().flat_map(|(key, files)| files.iter().map(move |f| (key, f)));
-        files.map(|(key, file)| (key.to_owned(), file.origin().to_owned())).collect()
+        let handed_over = credentials_directory().is_some();
+        let place = |(key, file): (&str, &SecretFile)| SecretPlace {
+            key: key.to_owned(),
+            path: file.origin().to_owned(),
+            at_start_only: handed_over && matches!(file, SecretFile::Credential { .. }),
+        };
+        files.map(place).collect()
     }
 
     /// Reads every secret the configuration names, but the private key of the listener.

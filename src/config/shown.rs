@@ -3,8 +3,8 @@
 //! Invariant: every key of the file is here; one that is added does not compile until it is.
 
 use super::{
-    Admin, Alarms, Callback, Config, Guard, HttpUrl, Log, Marketplace, Notify, Orders, Policy,
-    Retention, Schedule, Software,
+    Admin, Alarms, Backup, Callback, Config, Guard, HttpUrl, Log, Marketplace, Notify, Orders,
+    Policy, Retention, Schedule, Software,
 };
 use std::fmt::Display;
 use std::path::Path;
@@ -47,6 +47,7 @@ impl Config {
             guard,
             alarms,
             notify,
+            backup,
         } = self;
         let mut keys = Keys::default();
         keys.add("data-dir", data_dir.display());
@@ -65,6 +66,9 @@ impl Config {
         alarms.show(&mut keys);
         for channel in notify {
             channel.show(&mut keys);
+        }
+        if let Some(backup) = backup {
+            backup.show(&mut keys);
         }
         keys.0
     }
@@ -209,6 +213,14 @@ impl Alarms {
         keys.add("alarms.high-hours", high_hours);
         keys.add("alarms.warning-hours", warning_hours);
         keys.add("alarms.settle-minutes", settle_minutes);
+    }
+}
+
+impl Backup {
+    fn show(&self, keys: &mut Keys) {
+        let Self { folder, keep } = self;
+        keys.add("backup.folder", folder.display());
+        keys.add("backup.keep", keep);
     }
 }
 

@@ -80,13 +80,6 @@ impl HttpUrl {
         Self::parse(address).map(drop)
     }
 
-    /// The host, without its port.
-    #[must_use]
-    pub fn host(&self) -> &str {
-        let authority = self.origin().split("://").nth(1).unwrap_or_default();
-        host_of(authority).unwrap_or(authority)
-    }
-
     /// The address as written.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -97,6 +90,25 @@ impl HttpUrl {
     #[must_use]
     pub fn origin(&self) -> &str {
         &self.text[..self.path_at]
+    }
+
+    /// The host, without the brackets of an IPv6 address.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        let host = host_of(self.authority()).unwrap_or_default();
+        host.trim_start_matches('[').trim_end_matches(']')
+    }
+
+    /// The port, written or usual.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        let usual = if self.is_https() { 443 } else { 80 };
+        let behind_host = self.authority().rsplit_once(':').map(|(_, port)| port);
+        behind_host.and_then(|port| port.parse().ok()).unwrap_or(usual)
+    }
+
+    fn authority(&self) -> &str {
+        self.origin().split_once("://").map_or("", |(_, authority)| authority)
     }
 
     /// The path; `/` when none is written.
@@ -215,7 +227,9 @@ mod tests {
     fn an_address_falls_apart_into_origin_and_path() {
         let url = HttpUrl::parse("https://a.example:8443/x/y").expect("an address");
         assert_eq!((url.origin(), url.path()), ("https://a.example:8443", "/x/y"));
-        assert_eq!(url.host(), "a.example");
+        assert_eq!((url.host(), url.port()), ("a.example", 8443));
+        let v6 = HttpUrl::parse("http://[::1]/").expect("an address");
+        assert_eq!((v6.host(), v6.port()), ("::1", 80));
         let url = HttpUrl::parse("https://a.example").expect("an address");
         assert_eq!((url.origin(), url.path()), ("https://a.example", "/"));
     }

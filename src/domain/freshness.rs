@@ -12,11 +12,16 @@ use super::time::{DAY_MS, MINUTE_MS, Timestamp};
 const LONGEST_MS: i64 = 5 * MINUTE_MS;
 
 /// The first instant after `now` at which the answer of `now` could be another one; `None` if it must not be
-/// given again at all, because the marketplace is to be asked before.
+/// given again at all, because the marketplace is to be asked before ([`ask_first`], also for `restored_at`).
 #[must_use]
-pub fn fresh_until(license: &License, now: Timestamp, policy: &Policy) -> Option<Timestamp> {
+pub fn fresh_until(
+    license: &License,
+    now: Timestamp,
+    policy: &Policy,
+    restored_at: Option<Timestamp>,
+) -> Option<Timestamp> {
     let reason = decide(Some(license), now, policy);
-    if ask_first(license, now, reason) {
+    if ask_first(license, now, reason, restored_at) {
         return None;
     }
     let turns = [
@@ -66,16 +71,21 @@ mod tests {
     }
 
     /// What an answer says of its time, without the lease's own times.
-    fn says(license: &License, now: Timestamp, policy: &Policy) -> (Reason, Option<i64>, bool) {
+    fn says(
+        license: &License,
+        now: Timestamp,
+        policy: &Policy,
+        restored_at: Option<Timestamp>,
+    ) -> (Reason, Option<i64>, bool) {
         let reason = decide(Some(license), now, policy);
-        (reason, days_left(license, now), ask_first(license, now, reason))
+        (reason, days_left(license, now), ask_first(license, now, reason, restored_at))
     }
 
     #[test]
     fn an_answer_stands_until_the_first_turn() {
         let policy = Policy::default();
         let fresh = |license: &License, now: Timestamp| {
-            fresh_until(license, now, &policy).map(|until| until.ms_since(now))
+            fresh_until(license, now, &policy, None).map(|until| until.ms_since(now))
         };
         let mut license = activated();
         let checked_at = |license: &mut License, at| license.marketplace_checked_at = Some(at);
@@ -83,6 +93,12 @@ mod tests {
         assert_eq!(fresh(&license, noon), None, "the day's first use asks");
         checked_at(&mut license, noon.plus_ms(-SECOND_MS));
         assert_eq!(fresh(&license, noon), Some(LONGEST_MS));
+        let restored_at = Some(noon);
+        assert_eq!(
+            fresh_until(&license, noon, &policy, restored_at),
+            None,
+            "a backup was put back"
+        );
         license.ask_failed_at = Some(noon.plus_ms(-SECOND_MS));
         assert_eq!(fresh(&license, noon), Some(ASK_AGAIN_MS - SECOND_MS));
         license.ask_failed_at = None;
@@ -99,7 +115,7 @@ mod tests {
         assert_eq!(fresh(&license, before(grace_end)), Some(SECOND_MS));
         let no_leases = Policy { lease_ms: 0, ..policy };
         checked_at(&mut license, noon);
-        assert_eq!(fresh_until(&license, noon, &no_leases), None, "its lease has ended");
+        assert_eq!(fresh_until(&license, noon, &no_leases, None), None, "its lease has ended");
     }
 
     prop_compose! {
@@ -135,6 +151,7 @@ mod tests {
             confirmed_at in proptest::option::weighted(0.2, instant()),
             checked_at in proptest::option::weighted(0.9, instant()),
             failed_at in proptest::option::weighted(0.4, instant()),
+            restored_at in proptest::option::weighted(0.2, instant()),
             alive in any::<bool>(),
             now in instant(),
             asked_just_now in any::<bool>(),
@@ -157,15 +174,15 @@ mod tests {
                 license.marketplace_status = MarketplaceStatus::Alive;
             }
             let policy = Policy { grace_ms, lease_ms, ..Policy::default() };
-            let Some(until) = fresh_until(&license, now, &policy) else { return Ok(()) };
+            let Some(until) = fresh_until(&license, now, &policy, restored_at) else { return Ok(()) };
             prop_assert!(until > now && until <= now.plus_ms(LONGEST_MS));
-            let first = says(&license, now, &policy);
+            let first = says(&license, now, &policy, restored_at);
             prop_assert!(!first.2);
             let leased = claims(&license, first.0, now, &policy);
             #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "minutes")]
             let within = ((until.ms_since(now) - 1) as f64 * later).round() as i64;
             for then in [now.plus_ms(within), until.plus_ms(-1)] {
-                prop_assert_eq!(says(&license, then, &policy), first, "at {}", then);
+                prop_assert_eq!(says(&license, then, &policy, restored_at), first, "at {}", then);
                 let anew = claims(&license, first.0, then, &policy);
                 prop_assert_eq!(leased.is_some(), anew.is_some());
                 if let (Some(leased), Some(anew)) = (&leased, &anew) {

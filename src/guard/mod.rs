@@ -26,13 +26,13 @@ use crate::domain::time::Timestamp;
 use crate::domain::transition::{EventDraft, EventKind, Source};
 use crate::lifecycle::Lifecycle;
 use crate::store::{ProbeDraft, ProbeRow, StoreError};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::Notify;
 
 /// The guard. One for the whole process.
 pub struct Guard {
     lifecycle: Arc<Lifecycle>,
-    prober: Prober,
+    prober: RwLock<Arc<Prober>>,
     watch: Arc<Watch>,
     /// The marketplace dials each half-day.
     on_sale: bool,
@@ -60,7 +60,7 @@ impl Guard {
             telling: Telling::default(),
             look: Notify::new(),
             started_at: lifecycle.clock.now(),
-            prober,
+            prober: RwLock::new(Arc::new(prober)),
             lifecycle,
         }
     }
@@ -77,6 +77,11 @@ impl Guard {
         Self { telling, ..self }
     }
 
+    /// Probes with another one from the next heartbeat on.
+    pub fn replace_prober(&self, prober: Prober) {
+        *self.prober.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(prober);
+    }
+
     /// How far our clock is ahead of the marketplace's, in milliseconds, if it is known.
     #[must_use]
     pub fn clock_skew_ms(&self) -> Option<i64> {
@@ -89,7 +94,8 @@ impl Guard {
     /// [`StoreError`] when it cannot be recorded; a failed heartbeat is no error.
     pub async fn heartbeat(&self, slot: &str) -> Result<ProbeRow, StoreError> {
         let started_at = self.lifecycle.clock.now();
-        let found = self.prober.heartbeat().await;
+        let prober = Arc::clone(&self.prober.read().unwrap_or_else(PoisonError::into_inner));
+        let found = prober.heartbeat().await;
         let draft = ProbeDraft {
             slot: slot.to_owned(),
             started_at,

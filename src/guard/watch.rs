@@ -40,13 +40,14 @@ pub struct Watched {
     pub data_dir: PathBuf,
     /// The certificate that is served here, if TLS ends here.
     pub certificate: Option<PathBuf>,
-    /// Files that are read once, at the start.
+    /// Files that are read at the start and at a reload.
     pub key_files: Vec<KeyFile>,
 }
 
 /// The watches. One for the whole process.
 pub struct Watch {
     watched: Watched,
+    key_files: Mutex<Vec<KeyFile>>,
     traffic: Mutex<Traffic>,
     observed: Mutex<Observed>,
     /// Since when each alarm stands.
@@ -74,13 +75,21 @@ struct Observed {
 impl Watch {
     /// Watches these; key files are as they are now.
     #[must_use]
-    pub fn new(watched: Watched) -> Self {
+    pub fn new(mut watched: Watched) -> Self {
         Self {
+            key_files: Mutex::new(std::mem::take(&mut watched.key_files)),
             watched,
             traffic: Mutex::default(),
             observed: Mutex::default(),
             standing: Mutex::default(),
         }
+    }
+
+    /// The daemon has read these files as they are; those that systemd hands over it has not read again.
+    pub fn renew_key_files(&self, files: Vec<KeyFile>) {
+        let mut known = lock(&self.key_files);
+        *known = key_files::renewed(&known, files);
+        lock(&self.observed).changed_files = key_files::changed(&known);
     }
 
     /// An authentic callback came. Our own heartbeat's say nothing of anybody's clock.
@@ -119,7 +128,7 @@ impl Watch {
     fn look(&self, lifecycle: &Lifecycle) -> Result<(), StoreError> {
         let (now, instant) = (lifecycle.clock.now(), Instant::now());
         let space = disk::space(&self.watched.data_dir);
-        let changed_files = key_files::changed(&self.watched.key_files);
+        let changed_files = key_files::changed(&lock(&self.key_files));
         let file = certificates::of_file(self.watched.certificate.as_deref());
         let mut certificates: Vec<_> = file.into_iter().collect();
         certificates.extend(certificates::of_marketplace(lifecycle.marketplace.certificates()));

@@ -7,6 +7,7 @@ mod orders;
 
 use super::access::{Token, check_host};
 use super::body::{Query, decode_segment, preferred_wait, read_json};
+use super::keys::LiveKeys;
 use super::page::{Page, Place, Shown};
 use super::problem::{Answer, Problem, json_answer};
 use super::{health, shapes};
@@ -40,14 +41,16 @@ pub struct Admin {
     guard: Arc<Guard>,
     board: Arc<Board>,
     notifier: Arc<Notifier>,
-    token: Arc<Token>,
+    token: Token,
+    keys: Vec<(&'static str, Arc<LiveKeys>)>,
     requests_per_second: u32,
     started_at: Timestamp,
     page: Page,
 }
 
 impl Admin {
-    /// Answers those who know `token` and call by a loopback name.
+    /// Answers those who know `token` and call by a loopback name; tells of the `keys` of each type of
+    /// interface.
     #[must_use]
     pub fn new(
         lifecycle: Arc<Lifecycle>,
@@ -55,18 +58,29 @@ impl Admin {
         board: Arc<Board>,
         notifier: Arc<Notifier>,
         token: Token,
+        keys: Vec<(&'static str, Arc<LiveKeys>)>,
         requests_per_second: u32,
         shown: Shown,
     ) -> Self {
-        let (started_at, token) = (lifecycle.clock.now(), Arc::new(token));
+        let started_at = lifecycle.clock.now();
         let page = Page::new(
             Arc::clone(&lifecycle),
             Arc::clone(&guard),
             Arc::clone(&board),
-            Arc::clone(&token),
+            token.clone(),
             shown,
         );
-        Self { lifecycle, guard, board, notifier, token, requests_per_second, started_at, page }
+        Self {
+            lifecycle,
+            guard,
+            board,
+            notifier,
+            token,
+            keys,
+            requests_per_second,
+            started_at,
+            page,
+        }
     }
 
     /// Answers one request.
@@ -405,7 +419,24 @@ impl Admin {
                 "reachable": self.lifecycle.marketplace.reachable(),
                 "stopped_until": stopped_until.map(|at| at.to_string()),
             },
+            "access_keys": self.access_keys(),
         }))
+    }
+
+    /// Each live key, newest first: rotating one, the operator sees when the old one is no longer used.
+    fn access_keys(&self) -> Vec<serde_json::Value> {
+        let each = self.keys.iter().flat_map(|(interface, keys)| {
+            keys.uses().into_iter().enumerate().map(move |(nth, used)| {
+                json!({
+                    "interface": interface,
+                    "newest": nth == 0,
+                    "key": used.mark,
+                    "calls": used.calls,
+                    "last_used_at": used.last_used_at.map(|at| at.to_string()),
+                })
+            })
+        });
+        each.collect()
     }
 }
 

@@ -83,7 +83,9 @@ impl Lifecycle {
     /// Whether the marketplace is to be asked before this is told.
     fn wants_a_question(&self, answer: &Entitlement) -> bool {
         let license = answer.license.as_ref();
-        license.is_some_and(|license| ask_first(license, self.clock.now(), answer.reason))
+        license.is_some_and(|license| {
+            ask_first(license, self.clock.now(), answer.reason, self.restored_at)
+        })
     }
 
     /// Decides from what is known.
@@ -92,7 +94,9 @@ impl Lifecycle {
         let basis = self.basis(code);
         let license = self.store.read(|snapshot| snapshot.license(code))?;
         let now = self.clock.now();
-        let until = license.as_ref().and_then(|known| fresh_until(known, now, &self.policy));
+        let until = license
+            .as_ref()
+            .and_then(|known| fresh_until(known, now, &self.policy, self.restored_at));
         let reason = decide(license.as_ref(), now, &self.policy);
         let known = license.as_ref();
         Ok(Entitlement {

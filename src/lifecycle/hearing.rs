@@ -11,7 +11,7 @@ use crate::domain::deafness::{Cause, Gap, Missed, TOGETHER_MS};
 use crate::domain::license::License;
 use crate::domain::time::{MINUTE_MS, Timestamp};
 use crate::protocol::callback_auth::WINDOW_MS;
-use crate::store::{StoreError, Tx};
+use crate::store::{Store, StoreError, Tx};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -63,6 +63,27 @@ impl Ears {
 
     fn lock(&self) -> MutexGuard<'_, Heard> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// When a backup was put back, in milliseconds: no answer from before is relied on without asking again.
+const RESTORED_AT: &str = "restored_at";
+
+/// What is to stand in a database that is put back at `now`: calls were missed since it was copied, so every
+/// code is to be asked about again.
+#[must_use]
+pub fn facts_of_a_restore(now: Timestamp) -> [(&'static str, String); 2] {
+    [DEAF_UNTIL, RESTORED_AT].map(|name| (name, now.as_ms().to_string()))
+}
+
+/// When this database was last put back from a backup.
+pub(super) fn restored_at(store: &Store) -> Option<Timestamp> {
+    match store.read(|snapshot| snapshot.fact(RESTORED_AT)) {
+        Ok(text) => text?.parse().ok().map(Timestamp::from_ms),
+        Err(error) => {
+            tracing::error!(%error, "whether a backup was put back cannot be read");
+            None
+        }
     }
 }
 

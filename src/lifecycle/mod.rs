@@ -6,6 +6,7 @@
 
 mod activation;
 mod again;
+mod backups;
 mod batches;
 mod callback;
 mod calls;
@@ -28,6 +29,7 @@ mod secret_file;
 mod upkeep;
 mod usage;
 
+pub use backups::Backups;
 pub use callback::Arrival;
 pub use calls::{CallOutcome, CallReport, Errand};
 pub use client_key::{ClientKey, ClientKeyError};
@@ -35,6 +37,7 @@ pub use drift::{Drift, DriftPage};
 pub use entitlement::{Basis, Entitlement, Fresh};
 pub use evidence::{Evidence, Reply};
 pub use failed_calls::Followed;
+pub use hearing::facts_of_a_restore;
 pub use leases::{LeaseKeyError, LeaseKeys, Leases, Retired, RotateError};
 pub use orders::OrderReport;
 pub use reconcile::Plan;
@@ -47,6 +50,7 @@ use crate::clock::Clock;
 use crate::domain::entitlement::Policy;
 use crate::domain::license::Code;
 use crate::domain::slots::Zone;
+use crate::domain::time::Timestamp;
 use crate::marketplace::Client;
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
@@ -100,6 +104,8 @@ pub struct Lifecycle {
     clients: ClientKey,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// When the database was last put back from a backup.
+    restored_at: Option<Timestamp>,
     /// Wakes the activation worker when calls are owed.
     pub owed: Notify,
     /// Whether we hear the marketplace's calls.
@@ -124,6 +130,7 @@ impl Lifecycle {
     ) -> Self {
         let ears = hearing::Ears::new(clock.now());
         Self {
+            restored_at: hearing::restored_at(&store),
             store,
             marketplace,
             clock,

@@ -5,13 +5,15 @@
 
 use super::endpoint::Endpoint;
 use super::health::parse_http_date;
+use super::keyring::Keyring;
 use crate::domain::outcome::{Outcome, of_answer};
 use crate::domain::time::{SECOND_MS, Timestamp};
-use crate::protocol::aksk::{self, Credentials};
+use crate::protocol::aksk;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HOST, HeaderValue};
 use reqwest::{Certificate, Method, redirect, retry};
 use std::error::Error;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a connection, with its TLS handshake, may take.
@@ -28,7 +30,7 @@ const JSON: &str = "application/json";
 #[derive(Debug, Clone)]
 pub(super) struct Wire {
     http: reqwest::Client,
-    credentials: Credentials,
+    keys: Arc<Keyring>,
 }
 
 /// What is sent: a JSON body by POST, or parameters by GET.
@@ -68,7 +70,7 @@ impl Wire {
     /// error says what TLS lacks.
     pub(super) fn new(
         endpoints: &[Endpoint],
-        credentials: Credentials,
+        keys: Arc<Keyring>,
         extra_ca_pem: Option<&[u8]>,
     ) -> Result<Self, String> {
         // An error means that the process has a provider already: each of our edges installs this one.
@@ -92,7 +94,7 @@ impl Wire {
             (false, _) => builder.tls_certs_only([]),
         };
         let http = builder.build().map_err(|error| chain(&error))?;
-        Ok(Self { http, credentials })
+        Ok(Self { http, keys })
     }
 
     /// Sends a signed request and reads the answer, all within `budget`.
@@ -117,7 +119,7 @@ impl Wire {
         let signed =
             aksk::Request { method: method.as_str(), path, query: &query, headers: &headers, body };
         let mut authorization =
-            HeaderValue::try_from(aksk::authorization(&self.credentials, &signed))
+            HeaderValue::try_from(aksk::authorization(&self.keys.now(), &signed))
                 .map_err(|_| Failure::Unsent("the access key id does not fit a header".into()))?;
         authorization.set_sensitive(true);
         let response = self

@@ -6,13 +6,13 @@ use crate::domain::slots::{HeartbeatTimes, Plan, Zone};
 use crate::domain::time::Timestamp;
 use crate::store::{JobRun, Store, StoreError};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 /// What the board knows of one job.
 pub(super) struct Entry {
     pub(super) job: Job,
-    plan: Mutex<Plan>,
+    planned: Mutex<Planned>,
     pub(super) poke: Notify,
     /// Somebody asked for a run now.
     pub(super) manual: AtomicBool,
@@ -20,19 +20,43 @@ pub(super) struct Entry {
     again: Mutex<Option<Timestamp>>,
 }
 
+/// When a job is due.
+struct Planned {
+    plan: Plan,
+    /// Its times follow the marketplace's dial tests.
+    follows: bool,
+}
+
+impl Planned {
+    fn of(job: Job, zone: Zone, heartbeat: &HeartbeatTimes) -> Self {
+        let follows = job == Job::Heartbeat && *heartbeat == HeartbeatTimes::Auto;
+        Self { plan: job.plan(zone, heartbeat), follows }
+    }
+}
+
 impl Entry {
     /// When it is due.
     pub(super) fn plan(&self) -> Plan {
-        self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.planned().plan.clone()
     }
 
-    /// Changes when it is due.
-    pub(super) fn set_plan(&self, plan: Plan) {
-        let mut current = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
-        if *current != plan {
-            tracing::info!(job = self.job.as_str(), "the job moves from {current} to {plan}");
-            *current = plan;
+    /// Whether its times follow the marketplace's dial tests.
+    pub(super) fn follows(&self) -> bool {
+        self.planned().follows
+    }
+
+    /// Follows the dial tests to this plan, unless another schedule has come into force meanwhile.
+    pub(super) fn follow(&self, plan: Plan) {
+        let mut current = self.planned();
+        if current.follows && current.plan != plan {
+            let (job, was) = (self.job.as_str(), &current.plan);
+            tracing::info!(job, "the job moves from {was} to {plan}");
+            current.plan = plan;
         }
+    }
+
+    fn planned(&self) -> MutexGuard<'_, Planned> {
+        self.planned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// When it is wanted besides its slots.
@@ -50,8 +74,6 @@ impl Entry {
 /// All jobs.
 pub struct Board {
     entries: Vec<Entry>,
-    /// The heartbeat follows the marketplace's dial tests.
-    follows: bool,
     clock: Clock,
 }
 
@@ -87,18 +109,21 @@ impl Board {
             .into_iter()
             .map(|job| Entry {
                 job,
-                plan: Mutex::new(job.plan(zone, heartbeat)),
+                planned: Mutex::new(Planned::of(job, zone, heartbeat)),
                 poke: Notify::new(),
                 manual: AtomicBool::new(false),
                 again: Mutex::new(None),
             })
             .collect();
-        Self { entries, follows: *heartbeat == HeartbeatTimes::Auto, clock }
+        Self { entries, clock }
     }
 
-    /// Whether this job's times follow the marketplace's dial tests.
-    pub(super) fn follows(&self, job: Job) -> bool {
-        self.follows && job == Job::Heartbeat
+    /// Another schedule from now on. A slot of today that it has and the one before had not is caught up.
+    pub fn reschedule(&self, zone: Zone, heartbeat: &HeartbeatTimes) {
+        for entry in &self.entries {
+            *entry.planned() = Planned::of(entry.job, zone, heartbeat);
+        }
+        self.poke_all();
     }
 
     pub(super) fn entries(&self) -> &[Entry] {

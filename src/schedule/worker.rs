@@ -7,7 +7,7 @@ use crate::domain::sweep::EVERY_MS;
 use crate::domain::time::MINUTE_MS;
 use crate::domain::transition::{EventDraft, EventKind, Source};
 use crate::guard::Guard;
-use crate::lifecycle::{Lifecycle, Retention};
+use crate::lifecycle::{Backups, Lifecycle, Retention};
 use crate::store::StoreError;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -30,6 +30,8 @@ pub struct Workers {
     pub board: Arc<Board>,
     /// What the upkeep keeps.
     pub retention: Retention,
+    /// Where it makes a backup, if that is wanted.
+    pub backups: Option<Backups>,
 }
 
 impl Workers {
@@ -103,8 +105,8 @@ impl Workers {
         if let Some(due) = entry.take_again(clock.now()) {
             self.run(entry, &Slot { name: format!("again {due}"), due }).await?;
         }
-        if self.board.follows(entry.job) {
-            entry.set_plan(Plan::before(&self.guard.dial_windows()?));
+        if entry.follows() {
+            entry.follow(Plan::before(&self.guard.dial_windows()?));
         }
         let due = entry.plan().latest(clock.now());
         let mut ran = false;
@@ -193,7 +195,7 @@ impl Workers {
             }
             Job::Upkeep => {
                 let swept = self.lifecycle.upkeep(self.retention).await?;
-                json!({
+                let mut counts = json!({
                     "callbacks": swept.callbacks,
                     "probes": swept.probes,
                     "jobs": swept.jobs,
@@ -201,7 +203,14 @@ impl Workers {
                     "failed_calls": swept.failed_calls,
                     "gaps": swept.gaps,
                     "alarms": swept.alarms,
-                })
+                });
+                if let Some(backups) = &self.backups {
+                    let made = self.lifecycle.back_up(backups).await?;
+                    counts["backup"] = json!(made.file);
+                    counts["backup_bytes"] = json!(made.inventory.bytes);
+                    counts["backups_removed"] = json!(made.removed);
+                }
+                counts
             }
         })
     }

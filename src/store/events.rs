@@ -177,6 +177,15 @@ impl Snapshot<'_> {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    /// The last event's hash.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub(super) fn chain_end(&self) -> Result<Option<[u8; 32]>, StoreError> {
+        let head = ChainHead::load(self.connection)?;
+        Ok((head.id > 0).then_some(head.hash))
+    }
+
     /// When the first event was: about when this installation began.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! transaction takes a [`Tx`]; the time is always an argument, never `now()` in SQL.
 
 mod alarms;
+mod backup;
 mod callbacks;
 mod deaf_gaps;
 mod diagnoses;
@@ -16,6 +17,7 @@ mod notices;
 mod orders;
 mod outbox;
 mod reader;
+mod restore;
 mod retry_windows;
 mod schema;
 mod unannounced;
@@ -24,6 +26,7 @@ mod versions;
 mod writer;
 
 pub use alarms::{AlarmFacts, AlarmRow};
+pub use backup::{BackupError, Inventory, back_up, examine, peek_fact};
 pub use callbacks::{
     CallbackDraft, CallbackFilter, CallbackRow, LedgerEntry, Orphan, Replay, Verdict,
 };
@@ -36,7 +39,9 @@ pub use notices::{Notice, Undelivered};
 pub use orders::{OrderFacts, OrderFilter, OrderRow, Overdue};
 pub use outbox::{BuyerWait, Call, Owed};
 pub use reader::Snapshot;
+pub use restore::{Restored, restore};
 pub use retry_windows::{FailedCall, FailedCallCounts, FailedCallRow, FailedOrders, WindowState};
+pub use schema::is_held;
 pub use unannounced::Unannounced;
 pub use usage::{
     UsageBatch, UsageDay, UsageEnd, UsageFilter, UsageLimits, UsageRow, UsageState, UsageTrouble,
@@ -70,6 +75,9 @@ pub enum StoreError {
     /// SQLite refused a statement.
     #[error("database error: {0}")]
     Sql(#[from] rusqlite::Error),
+    /// The nightly copy was not made.
+    #[error("no backup was made: {0}")]
+    Backup(#[from] Box<BackupError>),
     /// A row holds what no version of this program writes.
     #[error("the row {0} is damaged: restore a backup or run an integrity check")]
     Damaged(String),
@@ -112,6 +120,19 @@ pub enum OpenError {
         /// What SQLite found.
         what: String,
     },
+    /// Somebody or something has changed, removed or moved an event.
+    #[error(
+        "{file}: the chain of events does not hold at event {event}: it was changed, or one before it removed; restore a backup, and find out by whom"
+    )]
+    Chain {
+        /// The database file.
+        file: PathBuf,
+        /// The first event whose link does not hold.
+        event: i64,
+    },
+    /// The copy that is made before a new schema could not be made.
+    #[error("the schema was not changed, because no copy could be made before: {0}")]
+    NoCopy(Box<BackupError>),
     /// SQLite is too old: 3.51.2 and before can corrupt a database when the WAL is reset.
     #[error(
         "SQLite {0} is too old: 3.51.3 is needed, because earlier ones can corrupt a WAL database"
@@ -151,6 +172,7 @@ pub struct Store {
     readers: Arc<Readers>,
     lists: Arc<Readers>,
     versions: Versions,
+    file: Arc<Path>,
 }
 
 /// What the daemon keeps beside the [`Store`]: the folder's lock and the end of the writer's thread.
@@ -178,11 +200,12 @@ impl Store {
         let readers = Arc::new(Readers::open(&file, commits.clone(), reader::FAST)?);
         let lists = Arc::new(Readers::open(&file, commits.clone(), reader::LISTS)?);
         let pools = reader::Pools([Arc::clone(&readers), Arc::clone(&lists)]);
-        let checkpoint = writer::Checkpoint { file, pools };
+        let checkpoint = writer::Checkpoint { file: file.clone(), pools };
         let versions = Versions::default();
         let (writer, writer_end) =
             writer::start(connection, commits, versions.clone(), checkpoint, Box::new(on_commit))?;
-        Ok((Self { writer, readers, lists, versions }, Held { lock, writer_end }))
+        let store = Self { writer, readers, lists, versions, file: file.into() };
+        Ok((store, Held { lock, writer_end }))
     }
 
     /// Runs `work` in a transaction and returns when it is durable.
@@ -235,6 +258,19 @@ impl Store {
         tokio::task::spawn_blocking(move || lists.read(work))
             .await
             .unwrap_or_else(|e| Err(StoreError::NotCommitted(format!("reader failed: {e}"))))
+    }
+
+    /// Copies the database to `to`, in the place of what is there, away from the runtime's threads
+    /// ([`back_up`]).
+    ///
+    /// # Errors
+    /// [`StoreError::Backup`].
+    pub async fn back_up(&self, to: PathBuf) -> Result<Inventory, StoreError> {
+        let file = Arc::clone(&self.file);
+        match tokio::task::spawn_blocking(move || back_up(&file, &to, true)).await {
+            Ok(made) => made.map_err(|error| Box::new(error).into()),
+            Err(error) => Err(StoreError::NotCommitted(format!("the copy failed: {error}"))),
+        }
     }
 
     /// Work waiting for the writer, and what it has done.

@@ -3,6 +3,7 @@
 //! Invariant: an existing file is never replaced, and a newer one never touched.
 
 use super::OpenError;
+use super::backup::back_up;
 use rusqlite::{Connection, OpenFlags};
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -11,7 +12,8 @@ use std::time::{Duration, Instant};
 
 /// The database's name in the data folder.
 pub(super) const FILE: &str = "authcoded.db";
-const LOCK: &str = "lock";
+/// The file whose lock a daemon holds.
+pub(super) const LOCK: &str = "lock";
 
 /// "auth" in ASCII: marks the file as ours.
 const APPLICATION_ID: i64 = 0x6175_7468;
@@ -62,6 +64,13 @@ pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
     }
 }
 
+/// Whether a daemon is at work on the folder. A folder that is not there is held by nobody.
+#[must_use]
+pub fn is_held(folder: &Path) -> bool {
+    let lock = File::options().write(true).open(folder.join(LOCK));
+    lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
 /// Opens the file for the writer, brings its schema up to date and checks it.
 pub(super) fn open_for_writing(file: &Path) -> Result<Connection, OpenError> {
     if rusqlite::version_number() < SQLITE_NEEDED {
@@ -74,7 +83,13 @@ pub(super) fn open_for_writing(file: &Path) -> Result<Connection, OpenError> {
     let fail = |source| sqlite(file, source);
     let mut connection = Connection::open_with_flags(file, flags).map_err(fail)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(fail)?;
-    identify(file, &connection, fresh)?;
+    if fresh || is_empty(file, &connection)? {
+        // Empty: either new, or a start was killed before its first commit.
+        connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(fail)?;
+    } else {
+        let version = identify(file, &connection)?;
+        copy_before_steps(file, version)?;
+    }
     for (pragma, value) in [
         ("journal_mode", "wal"),
         ("synchronous", "full"),
@@ -105,24 +120,46 @@ pub(super) fn open_for_reading(file: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
-fn identify(file: &Path, connection: &Connection, fresh: bool) -> Result<(), OpenError> {
-    let fail = |source| sqlite(file, source);
-    let application: i64 =
-        connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(fail)?;
-    let version = user_version(file, connection)?;
+fn is_empty(file: &Path, connection: &Connection) -> Result<bool, OpenError> {
     let tables: i64 = connection
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        .map_err(fail)?;
-    if fresh || (application == 0 && version == 0 && tables == 0) {
-        // Empty: either new, or a start was killed before its first commit.
-        return connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(fail);
-    }
-    if application != APPLICATION_ID {
+        .map_err(|source| sqlite(file, source))?;
+    let application: i64 = connection
+        .pragma_query_value(None, "application_id", |row| row.get(0))
+        .map_err(|source| sqlite(file, source))?;
+    let unowned = application == 0 || application == APPLICATION_ID;
+    Ok(tables == 0 && unowned && user_version(file, connection)? == 0)
+}
+
+/// The number of its schema, if the file is ours and not newer than we are.
+pub(super) fn identify(file: &Path, connection: &Connection) -> Result<i64, OpenError> {
+    let application: i64 = connection
+        .pragma_query_value(None, "application_id", |row| row.get(0))
+        .map_err(|source| sqlite(file, source))?;
+    let version = user_version(file, connection)?;
+    if application != APPLICATION_ID || version == 0 {
         return Err(OpenError::Foreign(file.to_owned()));
     }
     if version > KNOWN {
         return Err(OpenError::Newer { file: file.to_owned(), found: version, known: KNOWN });
     }
+    Ok(version)
+}
+
+/// Keeps the file as it was before its schema changes: an older program can go on with the copy.
+fn copy_before_steps(file: &Path, version: i64) -> Result<(), OpenError> {
+    if version == KNOWN {
+        return Ok(());
+    }
+    let copy = file.with_file_name(format!("{FILE}.before-v{}", version + 1));
+    let made = back_up(file, &copy, true).map_err(|error| OpenError::NoCopy(Box::new(error)))?;
+    tracing::info!(
+        copy = %copy.display(),
+        bytes = made.bytes,
+        from = version,
+        to = KNOWN,
+        "the database is brought to a newer schema; as it was before, it is kept in the copy"
+    );
     Ok(())
 }
 
@@ -184,7 +221,7 @@ fn quick_check(file: &Path, connection: &Connection) -> Result<(), OpenError> {
     }
 }
 
-fn sqlite(file: &Path, source: rusqlite::Error) -> OpenError {
+pub(super) fn sqlite(file: &Path, source: rusqlite::Error) -> OpenError {
     match source.sqlite_error_code() {
         Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
             OpenError::Damaged { file: file.to_owned(), what: source.to_string() }

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod backups;
 mod centuries;
 mod cli;
 mod codes;
@@ -23,6 +24,7 @@ mod packaging;
 mod peer;
 mod readme;
 mod scenarios;
+mod setup;
 mod signature_doctor;
 mod simulator;
 mod stage;

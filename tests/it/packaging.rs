@@ -59,7 +59,7 @@ fn so_is_every_key_that_is_commented_out() {
     // Only the files that the examples name do not exist here.
     let other: Vec<_> = found.iter().filter(|problem| !problem.contains("/etc/")).collect();
     assert!(other.is_empty(), "{found:#?}");
-    assert_eq!(toml_keys(&enabled), 71, "some key of the configuration is not shown");
+    assert_eq!(toml_keys(&enabled), 73, "some key of the configuration is not shown");
 }
 
 fn toml_keys(text: &str) -> usize {
@@ -112,6 +112,31 @@ fn the_proxy_samples_log_no_query() {
     assert!(text.contains("access_log"), "nginx logs the query by default");
     let caddy = shipped("caddy/Caddyfile");
     assert!(caddy.contains("request>uri"), "caddy logs the query by default");
+}
+
+/// What the package is made of is there, and all that is shipped is in it.
+#[test]
+fn the_package_names_files_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).expect("the manifest");
+    let assets = manifest.split("assets = [").nth(1).expect("assets").split("\n]").next();
+    let sources = assets.expect("assets").lines().filter_map(|line| line.split('"').nth(1));
+    let mut found = 0;
+    for source in sources.filter(|source| !source.starts_with("target/")) {
+        assert!(root.join(source).is_file(), "{source}");
+        found += 1;
+    }
+    assert!(found > 6, "{found}");
+    for script in ["postinst", "prerm", "postrm"] {
+        let path = root.join("packaging/debian").join(script);
+        let mode = fs::metadata(&path).expect("a script").permissions().mode();
+        assert_eq!(mode & 0o111, 0o111, "{script}");
+        let checked = std::process::Command::new("sh").arg("-n").arg(&path).status();
+        assert!(checked.expect("sh runs").success(), "{script}");
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    let log = shipped("debian/changelog");
+    assert!(log.starts_with(&format!("authcoded ({version}-")), "{log}");
 }
 
 /// The families that a text names: without what a counter's or a histogram's series end in.

@@ -73,7 +73,14 @@ fn each_planted_cause_is_named() {
     let (live, retired) = (keys(&ring["live"]), keys(&ring["retired"]));
     let (other, sk) = (keys(&ring["other_interface"]), ring["sk"].as_str().expect("a key").into());
     let ak = ring["ak"].as_str().expect("a key");
-    let ring = KeyRing { live: &live, retired: &retired, other_interface: &other, ak, sk: &sk };
+    let ring = KeyRing {
+        live: &live,
+        replaced: &[],
+        retired: &retired,
+        other_interface: &other,
+        ak,
+        sk: &sk,
+    };
     let doctor = Doctor::new(&ring);
     for Planted { name, query, headers, body, cause, also, proven } in planted() {
         let found = doctor.examine(&Case {

@@ -1,4 +1,4 @@
-//! Files that are read once, at the start, and have changed since: what runs is not what they say.
+//! Files that are read at the start and at a reload, and have changed since: what runs is not what they say.
 
 use super::alarm as of_kind;
 use crate::domain::time::Timestamp;
@@ -12,6 +12,8 @@ pub struct KeyFile {
     /// The key of the configuration that names it.
     key: String,
     path: PathBuf,
+    /// systemd hands it over at the start, and a reload does not read it.
+    at_start_only: bool,
     stamp: Option<Stamp>,
 }
 
@@ -21,9 +23,9 @@ type Stamp = (i64, i64, u64, u64);
 impl KeyFile {
     /// The file at `path` as it is now. One that we may not look at is not watched.
     #[must_use]
-    pub fn now(key: String, path: PathBuf) -> Self {
+    pub fn now(key: String, path: PathBuf, at_start_only: bool) -> Self {
         let stamp = stamp(&path);
-        Self { key, path, stamp }
+        Self { key, path, at_start_only, stamp }
     }
 
     fn has_changed(&self) -> bool {
@@ -36,6 +38,17 @@ fn stamp(path: &Path) -> Option<Stamp> {
     Some((found.mtime(), found.mtime_nsec(), found.ino(), found.len()))
 }
 
+/// What is watched after a reload: what it read, as it was then, and the others as they were before.
+pub(super) fn renewed(known: &[KeyFile], read: Vec<KeyFile>) -> Vec<KeyFile> {
+    let renew = |file: KeyFile| {
+        let same = |other: &&KeyFile| other.path == file.path;
+        let before = known.iter().find(same).filter(|_| file.at_start_only);
+        let stamp = before.map_or(file.stamp, |before| before.stamp);
+        KeyFile { stamp, ..file }
+    };
+    read.into_iter().map(renew).collect()
+}
+
 /// Those that have changed, each with its key.
 pub(super) fn changed(files: &[KeyFile]) -> Vec<String> {
     let changed = files.iter().filter(|file| file.has_changed());
@@ -43,8 +56,8 @@ pub(super) fn changed(files: &[KeyFile]) -> Vec<String> {
 }
 
 pub(super) fn alarm(changed: &[String], now: Timestamp) -> Option<Alarm> {
-    let text = format!("changed or removed since the start: {}", changed.join(", "));
-    let what_to_do = "restart the daemon, which fails no call, so that it reads them: until then the old contents hold";
+    let text = format!("changed or removed since the daemon read them: {}", changed.join(", "));
+    let what_to_do = "reload the daemon (`systemctl reload authcoded`), or restart it where they are systemd credentials; neither fails a call, and until then the old contents hold";
     (!changed.is_empty()).then(|| of_kind("key_files", Severity::Warning, now, text, what_to_do))
 }
 
@@ -58,14 +71,20 @@ mod tests {
         let path = folder.path().join("access-key");
         let put = |text: &str| std::fs::write(&path, text).expect("written");
         put("one");
-        let file = KeyFile::now("callback.access-key-files".to_owned(), path.clone());
-        let missing = KeyFile::now("x".to_owned(), folder.path().join("missing"));
+        let place = |key: &str, path: PathBuf, at_start_only| {
+            KeyFile::now(key.to_owned(), path, at_start_only)
+        };
+        let ours = |at_start_only| place("callback.access-key-files", path.clone(), at_start_only);
+        let file = ours(false);
+        let missing = place("x", folder.path().join("missing"), false);
         let files = [file, missing];
         assert_eq!(changed(&files), Vec::<String>::new());
         put("longer");
         let told = changed(&files);
         assert_eq!(told.len(), 1);
         assert!(told[0].starts_with("callback.access-key-files (/"), "{told:?}");
+        assert!(changed(&renewed(&files, vec![ours(false)])).is_empty(), "it was reloaded");
+        assert_eq!(changed(&renewed(&files, vec![ours(true)])).len(), 1, "it could not be");
         std::fs::rename(&path, folder.path().join("gone")).expect("moved");
         assert_eq!(changed(&files).len(), 1);
         assert!(alarm(&told, Timestamp::from_ms(0)).is_some());

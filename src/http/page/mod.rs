@@ -96,7 +96,7 @@ pub(super) struct Page {
     lifecycle: Arc<Lifecycle>,
     guard: Arc<Guard>,
     board: Arc<Board>,
-    token: Arc<Token>,
+    token: Token,
     shown: Shown,
     sessions: Sessions,
     started_at: Timestamp,
@@ -107,7 +107,7 @@ impl Page {
         lifecycle: Arc<Lifecycle>,
         guard: Arc<Guard>,
         board: Arc<Board>,
-        token: Arc<Token>,
+        token: Token,
         shown: Shown,
     ) -> Self {
         let (started_at, sessions) = (lifecycle.clock.now(), Sessions::new(Instant::now()));

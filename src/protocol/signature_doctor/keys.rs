@@ -9,6 +9,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 pub struct KeyRing<'a> {
     /// Those that are accepted, newest first.
     pub live: &'a [SecretString],
+    /// Those that were until they were replaced under way, newest first.
+    pub replaced: &'a [SecretString],
     /// Those that were, newest first: known to the doctor only.
     pub retired: &'a [SecretString],
     /// Those that are accepted at another type of interface.
@@ -31,6 +33,10 @@ pub(super) fn candidates(ring: &KeyRing<'_>) -> Vec<Candidate> {
     let mut found = Vec::new();
     for key in ring.live {
         push(&mut found, key.expose_secret(), None);
+    }
+    for key in ring.replaced {
+        let what = "it is signed with an access key that a reload has replaced";
+        push(&mut found, key.expose_secret(), Some(Fault::new(Cause::PreviousKey, what)));
     }
     for (nth, key) in ring.retired.iter().enumerate() {
         let fault = if nth == 0 {

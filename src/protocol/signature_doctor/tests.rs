@@ -16,6 +16,7 @@ static DOCTOR: LazyLock<Doctor> = LazyLock::new(|| {
     let sk = SecretString::from("the-sk");
     Doctor::new(&KeyRing {
         live: &keys(&["live-key", "live-key-before"]),
+        replaced: &keys(&["replaced-key"]),
         retired: &keys(&["retired-key", "live-key", "ancient-key"]),
         other_interface: &keys(&["orders-key"]),
         ak: "the-ak",
