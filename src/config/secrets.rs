@@ -350,6 +350,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_channel_is_the_same_while_each_of_its_secrets_is() {
+        let secret = |text: &str| Some(SecretString::from(text));
+        let robot = |url, key| ChannelSecrets { url, secret: key, password: None };
+        let known = robot(secret("https://a.example"), secret("key"));
+        assert!(known.is_same(&robot(secret("https://a.example"), secret("key"))));
+        assert!(!known.is_same(&robot(secret("https://a.example"), secret("other"))));
+        assert!(!known.is_same(&robot(secret("https://a.example"), None)));
+    }
+
+    #[test]
     fn a_credential_is_taken_from_systemd_or_from_beside_the_configuration() {
         let (unit, etc) =
             (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));

@@ -105,7 +105,7 @@ pub struct Lifecycle {
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// When the database was last put back from a backup.
-    restored_at: Option<Timestamp>,
+    pub restored_at: Option<Timestamp>,
     /// Wakes the activation worker when calls are owed.
     pub owed: Notify,
     /// Whether we hear the marketplace's calls.

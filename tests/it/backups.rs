@@ -173,7 +173,10 @@ async fn a_restore_refuses_what_is_no_backup_of_ours_and_changes_nothing() {
     assert!(place.run(&["restore", "good.db"]).status.success());
     let aside = std::fs::read_dir(place.path("data")).expect("a folder").filter(|entry| {
         let name = entry.as_ref().expect("an entry").file_name();
-        name.to_string_lossy().starts_with("authcoded.db.replaced-")
+        let name = name.to_string_lossy();
+        // Its log goes with it while a thread of the store above still has it open.
+        let is_log = name.ends_with("-wal") || name.ends_with("-shm");
+        name.starts_with("authcoded.db.replaced-") && !is_log
     });
     assert_eq!(aside.count(), 1);
 }

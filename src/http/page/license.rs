@@ -123,6 +123,7 @@ impl Page {
     fn entitlement(&self, view: &View, license: &License) -> Markup {
         let reason = decide(Some(license), view.now, &self.lifecycle.policy);
         let days = days_left(license, view.now);
+        let would_ask = ask_first(license, view.now, reason, self.lifecycle.restored_at);
         let facts = facts(
             view,
             &[
@@ -152,7 +153,7 @@ impl Page {
                 (facts)
                 p .hint {
                     (view.t(Text::EntitlementHint))
-                    @if ask_first(license, view.now, reason) { " " (view.t(Text::WouldAsk)) }
+                    @if would_ask { " " (view.t(Text::WouldAsk)) }
                 }
             }
         }

@@ -39,7 +39,7 @@ impl Daemon {
     }
 
     /// Sends SIGHUP and waits for the line that tells how it went.
-    async fn reload(&self) -> Value {
+    pub(super) async fn reload(&self) -> Value {
         let from = self.log().len();
         let pid = self.running().child.id().to_string();
         assert!(Command::new("kill").args(["-HUP", &pid]).status().expect("kill runs").success());
@@ -126,6 +126,11 @@ async fn the_callback_key_is_rotated_under_load_without_a_refused_call() {
     }
     let late = daemon.send(&signed(&freeze("PL1"))).await;
     assert_eq!(result_code(&late), "000001", "the old key is over");
+    let told = wait_until("the cause to be told", async || {
+        daemon.lines().into_iter().find(|line| line["cause"] == "previous_key")
+    })
+    .await;
+    assert!(told["message"].as_str().is_some_and(|why| why.contains("a reload")), "{told}");
     // The heartbeat signs with the new key, too.
     let probe = daemon.order("/v1/probes", json!({})).await;
     assert_eq!(probe["outcome"], "ok", "{probe}");
@@ -194,9 +199,18 @@ async fn level_and_heartbeat_change_under_way_and_the_rest_is_said_to_wait() {
     daemon.configure("08:00", "07:15");
     daemon.configure("\"trace\"", "\"info\"");
     daemon.configure("grace-hours = 72", "grace-hours = 24");
+    daemon.put("robot", "https://robot.example.com/send?key=1");
+    let channel = "[[notify]]\nname = \"robot\"\nkind = \"wecom\"\nurl-file = \"robot\"";
+    daemon.configure("[policy]", &format!("{channel}\n[policy]"));
     let told = daemon.reload().await;
-    assert_eq!(told["needs_restart"], "policy", "{told}");
+    assert_eq!(told["needs_restart"], "policy, notify", "{told}");
     assert!(schedule().await.contains("07:15"), "{}", schedule().await);
+    daemon.configure(r#"["07:15", "13:00"]"#, r#""auto""#);
+    daemon.reload().await;
+    assert!(schedule().await.starts_with("auto: 08:00"), "{}", schedule().await);
+    daemon.configure(r#""auto""#, r#"["07:30"]"#);
+    daemon.reload().await;
+    assert!(schedule().await.starts_with("07:30"), "{}", schedule().await);
     // Runs of this job are told at debug.
     let from = daemon.log().len();
     daemon.order("/v1/jobs/activation/run", json!({})).await;

@@ -16,7 +16,7 @@ async fn metric(daemon: &Daemon, name: &str) -> Option<String> {
 }
 
 #[tokio::test]
-async fn a_key_file_that_has_changed_is_told_until_the_restart() {
+async fn a_key_file_that_has_changed_is_told_until_it_is_read() {
     let market = Market::start().await;
     let mut daemon = Daemon::start(&[market.http()]).await;
     assert_eq!(alarm(&daemon, "key_files").await, None);
@@ -27,6 +27,10 @@ async fn a_key_file_that_has_changed_is_told_until_the_restart() {
     let text = told["text"].as_str().expect("text");
     assert!(text.contains("callback.access-key-files") && text.contains("access-key-0"), "{text}");
     assert!(!text.contains(&key) && !text.contains("admin"), "{text}");
+    daemon.reload().await;
+    assert_eq!(alarm(&daemon, "key_files").await, None, "a reload has read it");
+    std::fs::write(&file, &key).expect("written");
+    wait_until("it is told again", async || alarm(&daemon, "key_files").await).await;
     daemon.restart().await;
     assert_eq!(alarm(&daemon, "key_files").await, None);
 }
