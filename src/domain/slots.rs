@@ -75,15 +75,18 @@ impl Zone {
 
     /// The first instant at which a wall clock shows `local`, or has just skipped it.
     fn instant(self, local: NaiveDateTime) -> Timestamp {
-        // A gap is at most a day wide (Samoa left out 2011-12-30); step over it by quarter hours.
-        let mut probe = local;
-        for _ in 0..=96 {
-            if let Some(found) = self.0.from_local_datetime(&probe).earliest() {
-                return Timestamp::from_ms(found.timestamp_millis());
-            }
-            probe += TimeDelta::minutes(15);
-        }
-        Timestamp::from_ms(local.and_utc().timestamp_millis())
+        let shown = |minutes: i64| {
+            let local = local + TimeDelta::minutes(minutes);
+            self.0.from_local_datetime(&local).earliest().map(|at| at.timestamp_millis())
+        };
+        // A gap is at most a day wide (Samoa left out 2011-12-30): step over it by quarter hours, then back to
+        // its end by minutes, for not every gap ends at a full quarter (Casey 2020-10-04: 00:01 to 03:01).
+        let behind =
+            (0..=96).map(|quarters| quarters * 15).find(|minutes| shown(*minutes).is_some());
+        let behind = behind.unwrap_or(0);
+        let first = (0..=behind).rev().take_while(|minutes| shown(*minutes).is_some()).last();
+        let at = shown(first.unwrap_or(behind));
+        Timestamp::from_ms(at.unwrap_or_else(|| local.and_utc().timestamp_millis()))
     }
 }
 
@@ -318,6 +321,15 @@ mod tests {
 
     fn at(text: &str) -> Timestamp {
         DateText::parse(text).expect("a date").utc()
+    }
+
+    #[test]
+    fn a_time_that_the_clock_skips_is_due_when_it_has_skipped_it() {
+        let zone: Zone = "Antarctica/Casey".parse().expect("a zone");
+        let plan = Plan::Daily { zone, times: vec!["02:30".parse().expect("a time")] };
+        // 2020-10-04 00:01 became 03:01.
+        let due = plan.latest(at("20201003170000")).expect("a slot").due;
+        assert_eq!(due, at("20201003160100"));
     }
 
     #[test]
