@@ -81,7 +81,8 @@ impl Zone {
         };
         // A gap is at most a day wide (Samoa left out 2011-12-30): step over it by quarter hours, then back to
         // its end by minutes, for not every gap ends at a full quarter (Casey 2020-10-04: 00:01 to 03:01).
-        let behind = (0..=96).map(|quarters| quarters * 15).find(|minutes| shown(*minutes).is_some());
+        let behind =
+            (0..=96).map(|quarters| quarters * 15).find(|minutes| shown(*minutes).is_some());
         let behind = behind.unwrap_or(0);
         let first = (0..=behind).rev().take_while(|minutes| shown(*minutes).is_some()).last();
         let at = shown(first.unwrap_or(behind));

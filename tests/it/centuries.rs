@@ -301,9 +301,9 @@ fn each_slot_of_a_century_runs_once_in_strange_zones() {
     play(&zones, seed());
 }
 
-/// `.ci/run` plays it.
+/// On demand: `cargo test --test it -- --ignored --nocapture centuries`.
 #[test]
-#[ignore = "takes minutes: every zone there is"]
+#[ignore = "takes many minutes: every zone there is"]
 fn each_slot_of_a_century_runs_once_in_every_zone() {
     let distinct = distinct();
     println!("{} zones with {} sets of rules", TZ_VARIANTS.len(), distinct.len());
