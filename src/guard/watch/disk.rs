@@ -8,8 +8,10 @@ use std::path::Path;
 const MIB: u64 = 1 << 20;
 /// Less than this is told.
 const WARN_BYTES: u64 = 1 << 30;
-/// And less than this share, in percent.
+/// And less than this share, in percent, unless more than [`AMPLE_BYTES`] are free.
 const WARN_PERCENT: u64 = 10;
+/// Enough for months, however large the disk is.
+const AMPLE_BYTES: u64 = 10 << 30;
 /// Callbacks will be answered 000005 soon.
 const HIGH_BYTES: u64 = 200 * MIB;
 
@@ -33,7 +35,7 @@ impl Space {
         let Self { free, whole } = self;
         let severity = if free < HIGH_BYTES {
             Severity::High
-        } else if free < WARN_BYTES || free < whole / 100 * WARN_PERCENT {
+        } else if free < WARN_BYTES || free < AMPLE_BYTES.min(whole / 100 * WARN_PERCENT) {
             Severity::Warning
         } else {
             return None;
@@ -53,8 +55,10 @@ mod tests {
     fn a_tenth_or_a_gibibyte_warns_and_two_hundred_mebibytes_are_high() {
         let gib = 1 << 30;
         for (free, whole, severity) in [
-            (100 * gib, 900 * gib, None),
-            (89 * gib, 900 * gib, Some(Severity::Warning)),
+            (10 * gib, 900 * gib, None),
+            (10 * gib - 1, 900 * gib, Some(Severity::Warning)),
+            (5 * gib, 40 * gib, None),
+            (3 * gib, 40 * gib, Some(Severity::Warning)),
             (gib, 4 * gib, None),
             (gib - 1, 4 * gib, Some(Severity::Warning)),
             (HIGH_BYTES, 4 * gib, Some(Severity::Warning)),
