@@ -10,6 +10,7 @@ mod answers;
 mod body;
 mod callback;
 mod csv;
+mod deadline;
 mod framing;
 mod health;
 mod keys;

@@ -3,6 +3,7 @@
 //! hyper's graceful shutdown closes a connection that was accepted but has not sent its first byte. So
 //! a listener without keep-alive is drained by us: stop accepting, then let each connection finish.
 
+use super::deadline::{Answering, Punctual, Turns};
 use super::framing::Watched;
 use super::problem::Answer;
 use crate::telemetry::as_request;
@@ -11,7 +12,7 @@ use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::future::Future;
@@ -214,14 +215,15 @@ where
     F: Fn(Request<Incoming>) -> R + Send + Sync + 'static,
     R: Future<Output = Answer> + Send + 'static,
 {
-    let (stream, ambiguous) = Watched::new(stream);
+    let turns = Turns::new();
+    let (stream, ambiguous) =
+        Watched::new(Punctual::new(stream, HEAD_DEADLINE, Arc::clone(&turns)));
     let service = service_fn(move |request| {
-        let answered = respond(&*answer, &ambiguous, request);
+        let answered = respond(&*answer, &ambiguous, &turns, request);
         async move { Ok::<_, Infallible>(answered.await) }
     });
     let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_DEADLINE)
+        .header_read_timeout(None)
         .max_buf_size(HEAD_BYTES)
         .keep_alive(limits.keep_alive)
         .serve_connection(TokioIo::new(stream), service);
@@ -246,24 +248,27 @@ where
 fn respond<F, R>(
     answer: &F,
     ambiguous: &AtomicBool,
+    turns: &Arc<Turns>,
     request: Request<Incoming>,
-) -> impl Future<Output = Answer> + use<F, R>
+) -> impl Future<Output = Response<Answering>> + use<F, R>
 where
     F: Fn(Request<Incoming>) -> R,
     R: Future<Output = Answer>,
 {
+    let turn = turns.ours();
     let has_body = !request.body().is_end_stream();
     let work = (!ambiguous.load(Ordering::Relaxed)).then(|| as_request(answer(request)));
     async move {
         let Some(work) = work else {
             let mut refused = Response::default();
             *refused.status_mut() = StatusCode::BAD_REQUEST;
-            return last(refused);
+            return turn.answering(last(refused));
         };
         let answer = work.await;
         // A refused body may not have been read to its end. hyper would then close without a word, and a
         // client that keeps connections would lose its next request on this one.
-        if has_body && answer.status().is_client_error() { last(answer) } else { answer }
+        let is_last = has_body && answer.status().is_client_error();
+        turn.answering(if is_last { last(answer) } else { answer })
     }
 }
 
