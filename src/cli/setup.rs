@@ -109,6 +109,7 @@ fn configuration(file: &Path, args: &Args) -> anyhow::Result<()> {
         Err(error) => return Err(error).with_context(|| file.display().to_string()),
     };
     let mut text = there.clone().unwrap_or_else(|| SHIPPED.to_owned());
+    // Where nobody has given the address yet, the rest is not set either: a package leaves such a file.
     if text.contains(EXAMPLE_URL) {
         let url = match (&args.public_url, args.yes) {
             (Some(url), _) => url.clone(),
@@ -121,8 +122,6 @@ fn configuration(file: &Path, args: &Args) -> anyhow::Result<()> {
         text = text.replacen(EXAMPLE_URL, &url, 1);
         let path = format!("path = \"{}\"", parsed.path());
         text = text.replacen("path = \"/koogallery/callback\"", &path, 1);
-    }
-    if there.is_none() {
         if let Some(folder) = &args.data_dir {
             text = text.replacen(
                 "\"/var/lib/authcoded\"",
