@@ -62,7 +62,8 @@ async fn a_setup_writes_what_is_missing_and_a_second_one_changes_nothing() {
     let told = String::from_utf8_lossy(&done.stdout).into_owned();
     assert!(done.status.success(), "{done:?}");
     assert!(told.contains("believed: 92020005"), "{told}");
-    assert!(told.contains("public address") && told.contains("probe run"), "{told}");
+    // Nothing listens yet, so the public address is left to the heartbeat.
+    assert!(!told.contains("public address") && told.contains("probe run"), "{told}");
     for (_, secret) in SECRETS {
         assert!(!told.contains(secret), "a secret is shown");
     }

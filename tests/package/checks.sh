@@ -71,6 +71,25 @@ keeps_its_secrets() {
     holds "secrets, credentials, state and memory: $tried files that nobody else reads; none in environment or journal"
 }
 
+# README's drop-in for whoever wants no secret in the clear on the disk.
+takes_encrypted_credentials() {
+    local name folder=/etc/systemd/system/authcoded.service.d
+    inside mkdir -p "$folder"
+    {
+        printf '[Service]\nLoadCredential=\n'
+        for name in access-key ak sk admin-token software-token; do
+            inside systemd-creds encrypt --name="$name" "/etc/authcoded/$name" "/etc/authcoded/$name.cred" >/dev/null 2>&1 ||
+                fails "systemd-creds cannot encrypt $name"
+            printf 'LoadCredentialEncrypted=%s:/etc/authcoded/%s.cred\n' "$name" "$name"
+        done
+    } >"$root$folder/encrypted.conf"
+    inside sh -c 'mkdir /run/clear && mv /etc/authcoded/access-key /etc/authcoded/ak /etc/authcoded/sk /run/clear'
+    inside systemctl daemon-reload
+    must 'it starts with encrypted credentials alone' inside systemctl restart authcoded.service
+    must 'and its heartbeat passes' inside authcoded probe run
+    inside sh -c "mv /run/clear/* /etc/authcoded && rm -r /run/clear /etc/authcoded/*.cred $folder && systemctl daemon-reload && systemctl restart authcoded.service"
+}
+
 answers_over_restarts() {
     local n pid before=''
     start_renewing "${codes[@]:0:4}"

@@ -40,6 +40,7 @@ main() {
     [[ $previous ]] || build_previous
     cp "$package" "$scratch/new.deb"
     cp "$previous" "$scratch/previous.deb"
+    ! command -v lintian >/dev/null || must 'lintian finds no error' lintian --fail-on error "$package"
     make_base "${base:-$scratch/base}"
 
     begin_root installed
@@ -47,6 +48,7 @@ main() {
     install_and_set_up
     runs_hardened
     keeps_its_secrets
+    takes_encrypted_credentials
     answers_over_restarts "$restarts"
     is_replaced_when_stopped
     keeps_its_data_over_an_upgrade

@@ -25,7 +25,7 @@ fn signed_with(key: &str, body: &Value) -> Signed {
 }
 
 impl Daemon {
-    fn put(&self, name: &str, text: &str) {
+    pub(super) fn put(&self, name: &str, text: &str) {
         let path = self.folder().join(name);
         std::fs::write(&path, text).expect("written");
         let owner_only = std::fs::Permissions::from_mode(0o600);
