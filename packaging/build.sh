@@ -13,7 +13,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 remap="--remap-path-prefix=$PWD=/authcoded --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
 if [[ ${1:-} == --debug ]]; then
-    folder=debug build=(cargo build --locked) deb=(cargo deb --profile dev --fast)
+    folder=debug build=(cargo build --locked) deb=(cargo deb --profile dev --strip --fast)
     shift
 else
     export RUSTFLAGS="${RUSTFLAGS:-} $remap"
@@ -28,6 +28,7 @@ rm -rf "$ship"
 mkdir -p "$ship/man"
 "$target/$folder/authcoded" man "$ship/man"
 gzip -9n "$ship"/man/*
+gzip -9nc CHANGELOG.md >"$ship/changelog.gz"
 for shell in bash zsh fish; do
     "$target/$folder/authcoded" completions "$shell" >"$ship/authcoded.$shell"
 done

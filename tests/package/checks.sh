@@ -153,6 +153,9 @@ restores_a_backup() {
     must 'a backup of the running daemon' inside authcoded backup /root/given/backup.db
     inside authcoded license list --limit 0 --json | jq -S '[.[] | {code, state, expires_at}]' >"$scratch/codes.before"
     inside sh -c "systemctl stop authcoded.service authcoded-callback.socket"
+    ! inside authcoded doctor >"$scratch/doctor" || fails 'doctor finds no fault in a stopped unit'
+    grep -Eq '^fail +unit' "$scratch/doctor" || fails "doctor does not name the stopped unit: $(<"$scratch/doctor")"
+    holds 'doctor names the stopped unit'
     must 'a backup of the stopped one' inside authcoded backup /root/given/backup-2.db
     must 'restore' inside authcoded restore /root/given/backup.db
     must 'the daemon starts on what was restored' inside sh -c "systemctl start $units"

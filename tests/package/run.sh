@@ -37,10 +37,11 @@ main() {
     trap clean_up EXIT
     bring_tools
     [[ $package ]] || build_package
-    [[ $previous ]] || build_previous
+    # `cargo deb` clears away what it made before.
     cp "$package" "$scratch/new.deb"
+    [[ $previous ]] || build_previous
     cp "$previous" "$scratch/previous.deb"
-    ! command -v lintian >/dev/null || must 'lintian finds no error' lintian --fail-on error "$package"
+    ! command -v lintian >/dev/null || must 'lintian finds no error' lintian --fail-on error "$scratch/new.deb"
     make_base "${base:-$scratch/base}"
 
     begin_root installed
@@ -87,7 +88,7 @@ build_package() {
 build_previous() {
     [[ -d target/package ]] || die 'target/package is not there: packaging/build.sh makes it, or name a --previous'
     previous=$scratch/built.deb
-    cargo deb --quiet --no-build --locked --deb-version 0.0.1-1 --output "$previous"
+    cargo deb --quiet --fast --no-build --locked --deb-version 0.0.1-1 --output "$previous"
 }
 
 newest() { find "$1" -name 'authcoded_*.deb' -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d ' ' -f 2-; }
