@@ -11,26 +11,30 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # The same sources give the same bytes: no path of this machine, no time of today.
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
-remap="--remap-path-prefix=$PWD=/authcoded --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
-if [[ ${1:-} == --debug ]]; then
-    folder=debug build=(cargo build --locked) deb=(cargo deb --profile dev --strip --fast)
-    shift
-else
-    export RUSTFLAGS="${RUSTFLAGS:-} $remap"
-    folder=release build=(cargo build --release --locked) deb=(cargo deb)
-fi
-
 target=$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 ship=$target/package
 
-"${build[@]}"
+if [[ ${1:-} == --debug ]]; then
+    shift
+    cargo build --locked
+    program=$target/debug/authcoded
+    # `cargo deb` knows release builds only, so it is given a folder in which this one looks like that.
+    mkdir -p "$target/debug-package/release"
+    ln -f "$program" "$target/debug-package/release/"
+    deb=(env CARGO_TARGET_DIR="$target/debug-package" cargo deb --strip --fast)
+else
+    export RUSTFLAGS="${RUSTFLAGS:-} --remap-path-prefix=$PWD=/authcoded --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
+    cargo build --release --locked
+    program=$target/release/authcoded
+    deb=(cargo deb)
+fi
 rm -rf "$ship"
 mkdir -p "$ship/man"
-"$target/$folder/authcoded" man "$ship/man"
+"$program" man "$ship/man"
 gzip -9n "$ship"/man/*
 gzip -9nc CHANGELOG.md >"$ship/changelog.gz"
 for shell in bash zsh fish; do
-    "$target/$folder/authcoded" completions "$shell" >"$ship/authcoded.$shell"
+    "$program" completions "$shell" >"$ship/authcoded.$shell"
 done
 # Where the assets of Cargo.toml look for it, whatever the target folder is.
 if [[ $target != "$PWD/target" ]]; then
