@@ -95,11 +95,11 @@ pub(super) async fn run(file: &Path, output: Output) -> anyhow::Result<ExitCode>
     Ok(if found.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Tries what lies outside this machine, and shows it. Returns whether nothing failed.
-pub(super) async fn try_outside(config: &Config) -> anyhow::Result<bool> {
+/// Tries names and marketplace before the daemon runs, and shows it. Returns whether nothing failed.
+pub(super) async fn try_ahead(config: &Config) -> anyhow::Result<bool> {
     crate::daemon::install_crypto();
     let mut found = Findings::default();
-    network::look_outside(config, &mut found).await;
+    network::look_ahead(config, &mut found).await;
     show(&found, Output { json: false })?;
     Ok(!found.has_failed())
 }

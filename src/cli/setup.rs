@@ -25,8 +25,8 @@ const START: Duration = Duration::from_mins(1);
 
 pub(super) const HELP: &str = "\
 Writes the configuration (where --config says) and the secrets beside it, makes the two tokens, tries the \
-marketplace and the public address, enables the units where systemd runs, and ends with the first \
-heartbeat. It asks for what it is not told; with --yes it asks nothing. What is there already is kept: a \
+marketplace, enables the units where systemd runs, and ends with the first heartbeat, which tries the \
+public address. It asks for what it is not told; with --yes it asks nothing. What is there already is kept: a \
 second run changes nothing. The daemon makes its lease key at its first start.
 
 Examples:
@@ -87,7 +87,7 @@ pub(super) async fn run(file: &Path, args: Args) -> anyhow::Result<ExitCode> {
         keep_or_write(&folder.join(name), token::fresh)?;
     }
     let config = checked(file)?;
-    if !doctor::try_outside(&config).await? {
+    if !doctor::try_ahead(&config).await? {
         print::line(
             "\nThe above is to be put right; the daemon can start all the same, and goes on trying.",
         )?;
@@ -109,6 +109,7 @@ fn configuration(file: &Path, args: &Args) -> anyhow::Result<()> {
         Err(error) => return Err(error).with_context(|| file.display().to_string()),
     };
     let mut text = there.clone().unwrap_or_else(|| SHIPPED.to_owned());
+    // Where nobody has given the address yet, the rest is not set either: a package leaves such a file.
     if text.contains(EXAMPLE_URL) {
         let url = match (&args.public_url, args.yes) {
             (Some(url), _) => url.clone(),
@@ -121,8 +122,6 @@ fn configuration(file: &Path, args: &Args) -> anyhow::Result<()> {
         text = text.replacen(EXAMPLE_URL, &url, 1);
         let path = format!("path = \"{}\"", parsed.path());
         text = text.replacen("path = \"/koogallery/callback\"", &path, 1);
-    }
-    if there.is_none() {
         if let Some(folder) = &args.data_dir {
             text = text.replacen(
                 "\"/var/lib/authcoded\"",

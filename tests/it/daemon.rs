@@ -32,6 +32,7 @@ mod raw_http;
 mod reloads;
 mod repeats;
 mod replies;
+mod rotations;
 mod software;
 mod strange;
 mod sweeps;

@@ -23,6 +23,9 @@ use tokio_rustls::TlsAcceptor;
 
 pub(crate) const AK: &str = "AKEXAMPLE0000000TEST";
 pub(crate) const SK: &str = "skExampleSecretForTests";
+/// A second pair, where a test makes one.
+pub(crate) const NEXT_AK: &str = "AKEXAMPLE0000000NEXT";
+pub(crate) const NEXT_SK: &str = "skExampleOfTheNextPair";
 
 pub(crate) fn credentials() -> Credentials {
     Credentials::new(AK.to_owned(), SecretString::from(SK))
@@ -38,6 +41,8 @@ pub(crate) struct Seen {
     pub(crate) content_type: String,
     pub(crate) body: String,
     pub(crate) signature: Result<(), AkskRefused>,
+    /// The access key id, where the signature holds for one of the two pairs.
+    pub(crate) signed_by: Option<&'static str>,
 }
 
 /// What to answer.
@@ -251,7 +256,12 @@ impl Body for Broken {
 async fn look(request: Request<Incoming>) -> Seen {
     let (head, body) = request.into_parts();
     let body = body.collect().await.expect("a body").to_bytes();
-    let signature = check(&head, &body);
+    let signature = check(&head, &body, &credentials());
+    let next = Credentials::new(NEXT_AK.to_owned(), SecretString::from(NEXT_SK));
+    let signed_by = match &signature {
+        Ok(()) => Some(AK),
+        Err(_) => check(&head, &body, &next).is_ok().then_some(NEXT_AK),
+    };
     let header = |name: &str| text(&head, name).to_owned();
     Seen {
         at: Instant::now(),
@@ -261,10 +271,15 @@ async fn look(request: Request<Incoming>) -> Seen {
         content_type: header("content-type"),
         body: String::from_utf8(body.to_vec()).expect("text"),
         signature,
+        signed_by,
     }
 }
 
-fn check(head: &http::request::Parts, body: &[u8]) -> Result<(), AkskRefused> {
+fn check(
+    head: &http::request::Parts,
+    body: &[u8],
+    credentials: &Credentials,
+) -> Result<(), AkskRefused> {
     let headers: Vec<(&str, &str)> = head
         .headers
         .iter()
@@ -273,7 +288,7 @@ fn check(head: &http::request::Parts, body: &[u8]) -> Result<(), AkskRefused> {
     let (method, path) = (head.method.as_str(), head.uri.path());
     let request = aksk::Request { method, path, query: &[], headers: &headers, body };
     let authorization = head.headers.get("authorization").map(|v| v.to_str().expect("text"));
-    aksk::verify(&credentials(), &request, authorization, Clock::system().now())
+    aksk::verify(credentials, &request, authorization, Clock::system().now())
 }
 
 fn text<'a>(head: &'a http::request::Parts, name: &str) -> &'a str {

@@ -35,18 +35,18 @@ const SKEW_FAIL_MS: i64 = 45_000;
 
 pub(super) async fn look(config: &Config, file: &Path, found: &mut Findings) {
     daemon(config, file, found).await;
-    look_outside(config, found).await;
+    look_ahead(config, found).await;
+    public_address(config, found).await;
 }
 
-/// All but the daemon itself.
-pub(super) async fn look_outside(config: &Config, found: &mut Findings) {
+/// What can be tried before the daemon runs: nothing answers at the public address yet.
+pub(super) async fn look_ahead(config: &Config, found: &mut Findings) {
     names(config, found).await;
     if let Ok(secrets) = config.load_secrets() {
         marketplace(config, &secrets, found).await;
     } else {
         found.warn("marketplace", "not asked: a secret is missing", "correct the secrets first");
     }
-    public_address(config, found).await;
 }
 
 async fn daemon(config: &Config, file: &Path, found: &mut Findings) {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt as _;
 
 /// The key set as anybody gets it: without a token.
-async fn key_set(daemon: &Daemon) -> JwkSet {
+pub(super) async fn key_set(daemon: &Daemon) -> JwkSet {
     let request = daemon.request("GET", daemon.software_addr(), "/.well-known/jwks.json");
     let answer = daemon.plain(request).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
@@ -19,7 +19,7 @@ async fn key_set(daemon: &Daemon) -> JwkSet {
 }
 
 /// What a software does with a lease; `None` when it does not hold.
-fn verified(lease: &str, set: &JwkSet, code: &str) -> Option<Value> {
+pub(super) fn verified(lease: &str, set: &JwkSet, code: &str) -> Option<Value> {
     let kid = decode_header(lease).expect("a header").kid.expect("a kid");
     let key = DecodingKey::from_jwk(set.find(&kid)?).expect("a key");
     let mut rules = Validation::new(Algorithm::EdDSA);
@@ -31,7 +31,7 @@ fn verified(lease: &str, set: &JwkSet, code: &str) -> Option<Value> {
     decode::<Value>(lease, &key, &rules).ok().map(|token| token.claims)
 }
 
-async fn lease_of(daemon: &Daemon, code: &str) -> String {
+pub(super) async fn lease_of(daemon: &Daemon, code: &str) -> String {
     let told = daemon.entitlement(code).await;
     told["lease"].as_str().unwrap_or_else(|| panic!("no lease in {told}")).to_owned()
 }
