@@ -308,7 +308,9 @@ async fn live(mut fleet: Vec<World>) -> Figures {
         fleet = lived;
     }
     let mut all = Figures::default();
-    fleet.into_iter().for_each(|world| all += world.judge());
+    for world in fleet {
+        all += world.judge();
+    }
     all
 }
 
