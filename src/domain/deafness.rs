@@ -156,6 +156,18 @@ mod tests {
     }
 
     #[test]
+    fn two_hours_to_the_millisecond_cost_the_call_of_their_beginning() {
+        assert_eq!(gap(0, 2 * HOUR_MS, Cause::Down).given_up(), Some((START, START)));
+    }
+
+    #[test]
+    fn a_gap_within_another_does_not_end_it() {
+        let whole = gap(0, 3 * HOUR_MS, Cause::Down);
+        let joined = whole.joined(&gap(HOUR_MS, 2 * HOUR_MS, Cause::Clock)).expect("one");
+        assert_eq!((joined.from, joined.until), (whole.from, whole.until));
+    }
+
+    #[test]
     fn gaps_that_touch_are_one_with_both_causes() {
         let first = gap(0, 10 * MINUTE_MS, Cause::NotStored);
         let joined = first.joined(&gap(14 * MINUTE_MS, HOUR_MS, Cause::Down)).expect("one");

@@ -199,6 +199,20 @@ mod tests {
         assert_eq!(stand(&[ours(3, 8, false)], word(2, 9, 3)).failing_days, 0);
     }
 
+    #[test]
+    fn a_word_covers_what_was_seen_until_it_was_given() {
+        let word = Some(Correction { at: at(2, 9), failing_days: 0 });
+        assert_eq!(stand(&[ours(2, 9, true)], word).failing_days, 0);
+        let later = Evidence { at: at(2, 9).plus_ms(1), ..ours(2, 9, true) };
+        assert_eq!(stand(&[later], word).failing_days, 1);
+    }
+
+    #[test]
+    fn no_more_than_a_year_is_counted() {
+        let seen = [ours(0, 8, false), ours(400, 8, true)];
+        assert_eq!(days(&seen), DAYS_MAX);
+    }
+
     /// The rule once more, one day after the other and backwards.
     fn naive(evidence: &[Evidence]) -> i64 {
         let verdict = |day: i64| {

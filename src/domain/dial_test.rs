@@ -289,6 +289,30 @@ mod tests {
         assert!(missing(&never, in_days(3)).is_some());
     }
 
+    #[test]
+    fn an_hour_apart_is_not_alone_and_up_at_the_first_minute_is_in_time() {
+        let seen = [
+            test(97, Half::Morning, 540),
+            test(98, Half::Morning, 545),
+            test(99, Half::Morning, 480),
+        ];
+        let (day, half) = (100, Half::Morning);
+        let at = |minute| HalfDay { day, half }.begins_at(minute);
+        assert_eq!(Windows::learn(&seen, at(600)).heartbeat_minute(half), 450);
+        let watch =
+            Watch { seen: &seen, ever: true, installed: at(0).plus_ms(-DAY_MS), up_since: at(480) };
+        assert_eq!(missing(&watch, at(605)), Some(HalfDay { day, half }));
+    }
+
+    #[test]
+    fn where_none_was_ever_seen_three_days_are_waited() {
+        let installed = HalfDay { day: 100, half: Half::Morning }.begins();
+        let watch = Watch { seen: &[], ever: false, installed, up_since: installed };
+        let end = installed.plus_ms(PATIENCE_MS);
+        assert_eq!(missing(&watch, end.plus_ms(-1)), None);
+        assert_eq!(missing(&watch, end), Some(HalfDay::of(end).before()));
+    }
+
     proptest! {
         #[test]
         fn every_instant_is_in_its_half_day(ms in -4_000_000_000_000_i64..8_000_000_000_000) {

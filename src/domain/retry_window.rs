@@ -193,6 +193,15 @@ mod tests {
     }
 
     #[test]
+    fn the_last_retry_may_come_at_the_very_end_of_the_window() {
+        let end = START.plus_ms(SPAN + LATE_MS);
+        let last = end.plus_ms(-RETRY_EVERY_MS);
+        let round = Round::begun(START).and(Round::begun(last));
+        assert_eq!(round.next_at(SPAN), Some(end));
+        assert_eq!(round.and(Round::begun(last.plus_ms(1))).next_at(SPAN), None);
+    }
+
+    #[test]
     fn a_budget_tells_what_failed_from_what_may() {
         for (failed, at_risk, expected) in [
             (0, 0, Budget::Untouched),

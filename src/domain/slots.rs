@@ -6,7 +6,9 @@
 use super::dial_test::{Half, Windows};
 use super::license::Expiry;
 use super::time::{DateText, HOUR_MS, MINUTE_MS, Timestamp};
-use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone as _};
+use chrono::{
+    DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone as _, Timelike as _,
+};
 use std::fmt;
 use std::str::FromStr;
 
@@ -79,10 +81,13 @@ impl Zone {
             let local = local + TimeDelta::minutes(minutes);
             self.0.from_local_datetime(&local).earliest().map(|at| at.timestamp_millis())
         };
+        if let Some(at) = shown(0) {
+            return Timestamp::from_ms(at);
+        }
         // A gap is at most a day wide (Samoa left out 2011-12-30): step over it by quarter hours, then back to
         // its end by minutes, for not every gap ends at a full quarter (Casey 2020-10-04: 00:01 to 03:01).
         let behind =
-            (0..=96).map(|quarters| quarters * 15).find(|minutes| shown(*minutes).is_some());
+            (1..=96).map(|quarters| quarters * 15).find(|minutes| shown(*minutes).is_some());
         let behind = behind.unwrap_or(0);
         let first = (0..=behind).rev().take_while(|minutes| shown(*minutes).is_some()).last();
         let at = shown(first.unwrap_or(behind));
@@ -126,7 +131,7 @@ impl FromStr for TimeOfDay {
 
 impl fmt::Display for TimeOfDay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0.format("%H:%M"))
+        write!(f, "{:02}:{:02}", self.0.hour(), self.0.minute())
     }
 }
 
@@ -262,38 +267,44 @@ struct OnTheWall {
 
 impl OnTheWall {
     fn by_time(self) -> Slot {
-        Slot { name: self.local.format("%Y-%m-%dT%H:%M").to_string(), due: self.due }
+        let (date, time) = (self.local.date(), TimeOfDay(self.local.time()));
+        Slot { name: format!("{date}T{time}"), due: self.due }
     }
 
     fn by_half(self, afternoon: TimeOfDay) -> Slot {
         let half = if self.local.time() == afternoon.0 { Half::Afternoon } else { Half::Morning };
-        Slot { name: format!("{} {}", self.local.format("%Y-%m-%d"), half.as_str()), due: self.due }
+        Slot { name: format!("{} {}", self.local.date(), half.as_str()), due: self.due }
     }
 }
 
+// No slot of a day is due before one of an earlier day, so the first day that has one settles it.
+
 fn latest(zone: Zone, times: &[TimeOfDay], now: Timestamp) -> Option<OnTheWall> {
-    around(zone, times, now).filter(|slot| slot.due <= now).max_by_key(|slot| slot.due)
+    let backwards = days_around(zone, now).into_iter().rev();
+    backwards.flatten().find_map(|day| {
+        let due = on(day, zone, times).filter(|slot| slot.due <= now);
+        due.max_by_key(|slot| slot.due)
+    })
 }
 
 fn next(zone: Zone, times: &[TimeOfDay], now: Timestamp) -> Option<OnTheWall> {
-    around(zone, times, now).filter(|slot| slot.due > now).min_by_key(|slot| slot.due)
+    days_around(zone, now).into_iter().flatten().find_map(|day| {
+        let later = on(day, zone, times).filter(|slot| slot.due > now);
+        later.min_by_key(|slot| slot.due)
+    })
 }
 
-/// The slots of the days around `now`; two days each way cover every zone change there was.
-fn around(zone: Zone, times: &[TimeOfDay], now: Timestamp) -> impl Iterator<Item = OnTheWall> + '_ {
+/// Yesterday, today and tomorrow are enough: since 1970 no clock was set back by more than hours, and the slots
+/// of a day that was left out are due when the next one begins.
+fn days_around(zone: Zone, now: Timestamp) -> [Option<NaiveDate>; 3] {
     let today = Zone::local(now, zone.0).date();
-    let days: [Option<NaiveDate>; 5] = [
-        today.checked_sub_days(Days::new(2)),
-        today.pred_opt(),
-        Some(today),
-        today.succ_opt(),
-        today.checked_add_days(Days::new(2)),
-    ];
-    days.into_iter().flatten().flat_map(move |day| {
-        times.iter().map(move |time| {
-            let local = day.and_time(time.0);
-            OnTheWall { local, due: zone.instant(local) }
-        })
+    [today.pred_opt(), Some(today), today.succ_opt()]
+}
+
+fn on(day: NaiveDate, zone: Zone, times: &[TimeOfDay]) -> impl Iterator<Item = OnTheWall> + '_ {
+    times.iter().map(move |time| {
+        let local = day.and_time(time.0);
+        OnTheWall { local, due: zone.instant(local) }
     })
 }
 

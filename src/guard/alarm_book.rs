@@ -313,3 +313,6 @@ fn random_word(now: Timestamp) -> String {
         Err(_) => now.as_ms().to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;

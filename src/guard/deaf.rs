@@ -49,3 +49,41 @@ fn unsettled(open: i64, since: Timestamp) -> Alarm {
         what_to_do: "nothing while `authcoded job list` shows the reconcile at work: it compares every code. Otherwise see `authcoded guard`",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::deafness::{Cause, Gap, Missed};
+    use crate::domain::time::HOUR_MS;
+    use crate::store::MissedCall;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn a_missed_call_is_counted_until_it_arrives() {
+        let at = Timestamp::from_ms(1_795_249_800_000);
+        let missed = |arrived_at| MissedCall {
+            code: "PL1".to_owned(),
+            missed: Missed::Renewal,
+            found_at: at,
+            arrived_at,
+        };
+        let causes = BTreeSet::from([Cause::Down]);
+        let mut gap = DeafGap {
+            id: 1,
+            gap: Gap { from: at, until: at.plus_ms(HOUR_MS), causes },
+            before: None,
+            after: None,
+            settled_at: Some(at),
+            asked: 1,
+            repaired: 1,
+            missed: vec![missed(None), missed(Some(at))],
+        };
+        assert!(told(&gap).contains("found 1 calls"), "{}", told(&gap));
+        gap.missed.remove(0);
+        assert!(!told(&gap).contains("found") && !told(&gap).contains("not every code"));
+        gap.settled_at = None;
+        assert!(
+            told(&gap).ends_with("not every code has been compared with the marketplace since")
+        );
+    }
+}

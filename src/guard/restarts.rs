@@ -194,3 +194,79 @@ fn over_budget(report: &FailedOrdersReport, now: Timestamp) -> Option<Alarm> {
         what_to_do: "see `authcoded guard`; repair what refuses the calls, and restart those that were given up",
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::retry_window::{CallName, Round};
+    use crate::store::FailedCall;
+
+    const LAST_AT: Timestamp = Timestamp::from_ms(1_795_249_800_000);
+
+    fn failed(scene: &str, result_code: ResultCode, license: Option<State>) -> FailedCallRow {
+        let call = FailedCall {
+            id: Some(1),
+            name: CallName { scene: scene.to_owned(), ..CallName::default() },
+            authentic: true,
+            result_code,
+            round: Round::begun(LAST_AT),
+            state: WindowState::Restart,
+            given_up_at: None,
+            ended_at: None,
+            reason: None,
+        };
+        FailedCallRow { call, license, status_signed_at: None }
+    }
+
+    #[test]
+    fn the_advice_for_a_call_goes_by_why_it_failed() {
+        let live = Some(State::Activated);
+        for (code, license, advice) in [
+            (ResultCode::UnknownCode, Some(State::Released), Advice::Released),
+            (ResultCode::UnknownCode, None, Advice::Unknown),
+            (ResultCode::UnknownCode, live, Advice::Restart),
+            (ResultCode::Malformed, live, Advice::Malformed),
+            (ResultCode::NotStored, live, Advice::Restart),
+            (ResultCode::NotAuthentic, live, Advice::Restart),
+        ] {
+            let mut row = failed("RENEWAL", code, license);
+            assert_eq!(Advice::of(&row), advice, "{code:?} {license:?}");
+            row.call.authentic = false;
+            assert_eq!(Advice::of(&row), Advice::Unproven, "{code:?} {license:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_later_status_overtakes_and_only_a_status() {
+        for (scene, later_ms, advice) in [
+            ("FREEZE", 1, Advice::Superseded),
+            ("UNFREEZE", 1, Advice::Superseded),
+            ("FREEZE", 0, Advice::Restart),
+            ("RENEWAL", 1, Advice::Restart),
+        ] {
+            let mut row = failed(scene, ResultCode::NotStored, Some(State::Activated));
+            row.status_signed_at = Some(LAST_AT.plus_ms(later_ms));
+            assert_eq!(Advice::of(&row), advice, "{scene} {later_ms}");
+        }
+    }
+
+    #[test]
+    fn three_calls_are_named_and_more_are_hinted_at() {
+        let calls = |n| vec![failed("RENEWAL", ResultCode::NotStored, None); n];
+        assert!(!named(&calls(NAMED)).contains('…'));
+        assert!(named(&calls(NAMED + 1)).ends_with(", …"));
+    }
+
+    #[test]
+    fn failed_orders_are_told_by_what_is_allowed() {
+        let (warning, high) = (Some(Severity::Warning), Some(Severity::High));
+        for (failed, at_risk, severity) in
+            [(0, 0, None), (0, 5, None), (1, 0, warning), (0, 6, high), (5, 1, high), (6, 0, high)]
+        {
+            let orders = FailedOrders { failed, at_risk, unproven: 0 };
+            let report = FailedOrdersReport { month: "2026-11".to_owned(), orders, allowed: 5 };
+            let told = over_budget(&report, LAST_AT).map(|alarm| alarm.severity);
+            assert_eq!(told, severity, "{failed} {at_risk}");
+        }
+    }
+}

@@ -2,8 +2,15 @@
 
 mod alarms;
 mod delisting;
+mod drift;
 mod guard;
+mod lists;
 mod orders;
+mod registration;
+mod summary;
+
+pub(super) use lists::{limit, state};
+pub(super) use registration::{RegistrationBody, register};
 
 use super::access::{Token, check_host};
 use super::body::{Query, decode_segment, preferred_wait, read_json};
@@ -11,28 +18,21 @@ use super::keys::LiveKeys;
 use super::page::{Page, Place, Shown};
 use super::problem::{Answer, Problem, json_answer};
 use super::{health, shapes};
-use crate::domain::license::{Code, OrderId};
-use crate::domain::slots::parse_rfc3339;
-use crate::domain::state::State;
+use crate::domain::license::Code;
 use crate::domain::time::Timestamp;
 use crate::domain::transition::{Command, Source};
 use crate::guard::Guard;
-use crate::lifecycle::{Lifecycle, LifecycleError, Registration};
+use crate::lifecycle::Lifecycle;
 use crate::notify::Notifier;
 use crate::schedule::{Board, Manual};
-use crate::store::{CallbackFilter, EventFilter, LicenseFilter, UsageFilter};
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
+use lists::page;
 use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::watch;
 
-/// Items in a list unless the caller says otherwise.
-const LIMIT_DEFAULT: usize = 100;
-/// Items in a list at most (product.md §6).
-const LIMIT_MAX: usize = 1_000;
 /// The longest remark or reason, in characters.
 const TEXT_MAX: usize = 1_000;
 
@@ -199,7 +199,7 @@ impl Admin {
             ["v1", "alarms", "test"] => self.test_channels(request).await,
             ["v1", "alarms", id, "acknowledge"] => self.acknowledge_alarm(id, request).await,
             ["v1", "drift", "apply"] => {
-                let asked = read_json::<RepairBody>(request).await?;
+                let asked = read_json::<drift::RepairBody>(request).await?;
                 self.repair(asked).await
             }
             ["v1", "lease-keys", "rotate"] => {
@@ -240,253 +240,12 @@ impl Admin {
     fn now(&self) -> Timestamp {
         self.lifecycle.clock.now()
     }
-
-    async fn licenses(&self, query: Option<&str>) -> Result<serde_json::Value, Problem> {
-        let known = ["state", "expires_before", "expires_after", "text", "q", "limit", "cursor"];
-        let query = Query::parse(query, &known)?;
-        let limit = limit(&query)?;
-        let filter = LicenseFilter {
-            state: state(&query)?,
-            expires_before: instant(&query, "expires_before")?,
-            expires_after: instant(&query, "expires_after")?,
-            text: query.text("text").or_else(|| query.text("q")),
-            after: query.text("cursor"),
-            limit: limit + 1,
-            ..LicenseFilter::default()
-        };
-        let mut rows = self.lifecycle.store.list(move |s| s.licenses(&filter)).await?;
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        let next = rows.last().filter(|_| more).map(|row| row.license.code.as_str().to_owned());
-        let now = self.now();
-        let items: Vec<_> = rows.iter().map(|row| shapes::license(row, now)).collect();
-        Ok(shapes::list(&items, next.as_deref()))
-    }
-
-    /// Asks about a page of codes, by default a small one, because each is a paced call.
-    async fn drift(&self, query: Option<&str>) -> Result<serde_json::Value, Problem> {
-        let query = Query::parse(query, &["state", "text", "limit", "cursor"])?;
-        let limit = limit(&query)?;
-        let filter = LicenseFilter {
-            state: state(&query)?,
-            text: query.text("text"),
-            after: query.text("cursor"),
-            limit,
-            ..LicenseFilter::default()
-        };
-        let page = self.lifecycle.drift(filter).await?;
-        let items: Vec<_> = page.items.iter().map(shapes::drift).collect();
-        let mut document = shapes::list(&items, page.next.as_deref());
-        document["unasked"] = json!(page.unasked);
-        Ok(document)
-    }
-
-    /// Repairs the codes that are named, each with its own outcome.
-    async fn repair(&self, asked: RepairBody) -> Result<Answer, Problem> {
-        if asked.codes.len() > LIMIT_MAX {
-            return Err(Problem::bad_request("at most 1000 codes at once"));
-        }
-        let parse = |text: &String| {
-            Code::parse(text).map_err(|error| Problem::bad_request(format!("{text:?}: {error}")))
-        };
-        let codes: Vec<Code> = asked.codes.iter().map(parse).collect::<Result<_, _>>()?;
-        let mut items = Vec::with_capacity(codes.len());
-        for code in codes {
-            items.push(match self.lifecycle.repair(&code).await {
-                Ok((outcome, row)) => json!({
-                    "code": code.as_str(),
-                    "outcome": outcome.as_str(),
-                    "why": null,
-                    "license": shapes::license(&row, self.now()),
-                }),
-                Err(LifecycleError::Store(error)) => return Err(error.into()),
-                Err(error @ (LifecycleError::UnknownCode | LifecycleError::Released)) => json!({
-                    "code": code.as_str(),
-                    "outcome": "refused",
-                    "why": error.to_string(),
-                    "license": null,
-                }),
-            });
-        }
-        Ok(json_answer(StatusCode::OK, &shapes::list(&items, None)))
-    }
-
-    async fn events(
-        &self,
-        query: Option<&str>,
-        code: Option<Code>,
-    ) -> Result<serde_json::Value, Problem> {
-        let known =
-            ["code", "kind", "source", "order_id", "since", "until", "after", "limit", "cursor"];
-        let query = Query::parse(query, &known)?;
-        let limit = limit(&query)?;
-        let filter = EventFilter {
-            code: code.map(|code| code.as_str().to_owned()).or_else(|| query.text("code")),
-            kind: query.text("kind"),
-            source: query.text("source"),
-            order_id: query.text("order_id"),
-            since: instant(&query, "since")?,
-            until: instant(&query, "until")?,
-            below: query.parsed("cursor", "a cursor from an earlier answer")?,
-            above: query.parsed("after", "the id of an event")?,
-            limit: limit + 1,
-        };
-        let mut rows = self.lifecycle.store.list(move |s| s.events(&filter)).await?;
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        let next = rows.last().filter(|_| more).map(|row| row.id.to_string());
-        Ok(shapes::list(&rows.iter().map(shapes::event).collect::<Vec<_>>(), next.as_deref()))
-    }
-
-    async fn callbacks(&self, query: Option<&str>) -> Result<serde_json::Value, Problem> {
-        let query = Query::parse(query, &["code", "verdict", "activity", "limit", "cursor"])?;
-        let limit = limit(&query)?;
-        let filter = CallbackFilter {
-            code: query.text("code"),
-            verdict: query.text("verdict"),
-            activity: query.text("activity"),
-            below: query.parsed("cursor", "a cursor from an earlier answer")?,
-            limit: limit + 1,
-        };
-        let mut rows = self.lifecycle.store.list(move |s| s.callbacks(&filter)).await?;
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        let next = rows.last().filter(|_| more).map(|row| row.id.to_string());
-        Ok(shapes::list(&rows.iter().map(shapes::callback).collect::<Vec<_>>(), next.as_deref()))
-    }
-
-    async fn probes(&self, query: Option<&str>) -> Result<serde_json::Value, Problem> {
-        let query = Query::parse(query, &["limit", "cursor"])?;
-        let limit = limit(&query)?;
-        let below = query.parsed("cursor", "a cursor from an earlier answer")?;
-        let mut rows = self.lifecycle.store.list(move |s| s.probes(below, limit + 1)).await?;
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        let next = rows.last().filter(|_| more).map(|row| row.id.to_string());
-        Ok(shapes::list(&rows.iter().map(shapes::probe).collect::<Vec<_>>(), next.as_deref()))
-    }
-
-    async fn usage(&self, query: Option<&str>) -> Result<serde_json::Value, Problem> {
-        let query = Query::parse(query, &["code", "state", "limit", "cursor"])?;
-        let limit = limit(&query)?;
-        let filter = UsageFilter {
-            code: query.text("code"),
-            state: query.parsed("state", "failed, waiting or sent")?,
-            after: query.get("cursor").map(usage_cursor).transpose()?,
-            limit: limit + 1,
-        };
-        let mut rows = self.lifecycle.store.list(move |s| s.usage_days(&filter)).await?;
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        let next = rows.last().filter(|_| more).map(|row| format!("{} {}", row.day, row.code));
-        Ok(shapes::list(&rows.iter().map(shapes::usage).collect::<Vec<_>>(), next.as_deref()))
-    }
-
-    fn summary(&self) -> Result<serde_json::Value, Problem> {
-        let now = self.now();
-        let (counts, waiting, orders, probes) = self.lifecycle.store.read(|snapshot| {
-            Ok((
-                snapshot.license_counts()?,
-                snapshot.waiting_for_buyer()?,
-                snapshot.awaited_orders(now.plus_ms(1))?,
-                snapshot.probes(None, 1)?,
-            ))
-        })?;
-        let licenses: serde_json::Map<_, _> =
-            counts.iter().map(|(state, n)| (state.as_str().to_owned(), json!(n))).collect();
-        let stopped_until = self.lifecycle.marketplace.stopped_until();
-        Ok(json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "started_at": self.started_at.to_string(),
-            "now": now.to_string(),
-            "licenses": licenses,
-            "waiting_for_buyer": waiting,
-            "orders_awaited": orders.map_or(0, |orders| orders.count),
-            "alarms": self.guard.alarms()?.len(),
-            "last_heartbeat": probes.first().map(shapes::probe),
-            "next_heartbeat": self.board.next_heartbeat(now).map(|at| at.to_string()),
-            "writer_queue": self.lifecycle.store.stats().waiting,
-            "marketplace": {
-                "reachable": self.lifecycle.marketplace.reachable(),
-                "stopped_until": stopped_until.map(|at| at.to_string()),
-            },
-            "access_keys": self.access_keys(),
-        }))
-    }
-
-    /// Each live key, newest first: rotating one, the operator sees when the old one is no longer used.
-    fn access_keys(&self) -> Vec<serde_json::Value> {
-        let each = self.keys.iter().flat_map(|(interface, keys)| {
-            keys.uses().into_iter().enumerate().map(move |(nth, used)| {
-                json!({
-                    "interface": interface,
-                    "newest": nth == 0,
-                    "key": used.mark,
-                    "calls": used.calls,
-                    "last_used_at": used.last_used_at.map(|at| at.to_string()),
-                })
-            })
-        });
-        each.collect()
-    }
-}
-
-/// What `POST /v1/licenses` takes.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RegistrationBody {
-    code: String,
-    received: Option<bool>,
-    activate: Option<bool>,
-    order_id: Option<String>,
-    product_id: Option<String>,
-    note: Option<String>,
-}
-
-impl RegistrationBody {
-    /// Parses what it holds; the code is trimmed, because a person may have typed it.
-    pub(super) fn check(self, wait: Duration) -> Result<Registration, Problem> {
-        let code = Code::parse(self.code.trim())
-            .map_err(|error| Problem::bad_request(format!("code: {error}")))?;
-        let order_id = self
-            .order_id
-            .map(|text| OrderId::parse(&text))
-            .transpose()
-            .map_err(|error| Problem::bad_request(format!("order_id: {error}")))?;
-        Ok(Registration {
-            code,
-            received: self.received.unwrap_or(true),
-            activate: self.activate.unwrap_or(true),
-            order_id,
-            product_id: self.product_id.map(|text| short("product_id", text)).transpose()?,
-            note: self.note.map(|text| short("note", text)).transpose()?,
-            wait,
-        })
-    }
-}
-
-/// Registers a code, and says what happens next; 201 when it is new.
-pub(super) async fn register(
-    lifecycle: &Lifecycle,
-    asked: Registration,
-    source: Source,
-) -> Result<Answer, Problem> {
-    let registered = lifecycle.register(asked, source).await?;
-    let status = if registered.new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(json_answer(status, &shapes::license(&registered.license, lifecycle.clock.now())))
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ReasonBody {
     reason: Option<String>,
-}
-
-/// Which codes to repair.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RepairBody {
-    codes: Vec<String>,
 }
 
 /// An order without a choice.
@@ -507,64 +266,6 @@ fn short(name: &str, text: String) -> Result<String, Problem> {
 pub(super) fn code_of(segment: &str) -> Result<Code, Problem> {
     Code::parse(&decode_segment(segment)?)
         .map_err(|error| Problem::bad_request(format!("this is no code: {error}")))
-}
-
-/// How many items a list shows.
-pub(super) fn limit(query: &Query) -> Result<usize, Problem> {
-    let wanted = "a number from 1 to 1000";
-    match query.parsed("limit", wanted)? {
-        None => Ok(LIMIT_DEFAULT),
-        Some(n) if (1..=LIMIT_MAX).contains(&n) => Ok(n),
-        Some(_) => Err(Problem::bad_request(format!("limit must be {wanted}"))),
-    }
-}
-
-/// The state that a list is narrowed to.
-pub(super) fn state(query: &Query) -> Result<Option<State>, Problem> {
-    query
-        .get("state")
-        .map(|word| {
-            let states = State::ALL.map(State::as_str).join(", ");
-            State::parse(word)
-                .ok_or_else(|| Problem::bad_request(format!("state must be one of {states}")))
-        })
-        .transpose()
-}
-
-/// Where a page of usage begins: the day and the code that the one before ended with.
-fn usage_cursor(text: &str) -> Result<(i64, String), Problem> {
-    let place = text.split_once(' ').and_then(|(day, code)| Some((day.parse().ok()?, code)));
-    place
-        .map(|(day, code)| (day, code.to_owned()))
-        .ok_or_else(|| Problem::bad_request("cursor must be a cursor from an earlier answer"))
-}
-
-/// A page of a list that is made whole each time; the text of `key` is an item's cursor, and an
-/// unknown cursor has nothing after it.
-fn page(
-    query: &Query,
-    items: &[serde_json::Value],
-    key: &str,
-) -> Result<serde_json::Value, Problem> {
-    let limit = limit(query)?;
-    let from = query.get("cursor").map_or(0, |cursor| {
-        items.iter().position(|item| item[key] == cursor).map_or(items.len(), |at| at + 1)
-    });
-    let page = &items[from..items.len().min(from.saturating_add(limit))];
-    let more = from + page.len() < items.len();
-    let next = page.last().filter(|_| more).and_then(|item| item[key].as_str());
-    Ok(shapes::list(page, next))
-}
-
-fn instant(query: &Query, name: &str) -> Result<Option<Timestamp>, Problem> {
-    query
-        .get(name)
-        .map(|text| {
-            parse_rfc3339(text).ok_or_else(|| {
-                Problem::bad_request(format!("{name} must be a time such as 2026-11-22T08:00:00Z"))
-            })
-        })
-        .transpose()
 }
 
 /// 405 where the path exists with another method, 404 elsewhere.

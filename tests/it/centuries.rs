@@ -1,25 +1,33 @@
 //! A hundred years of a daily job in every time zone, with a clock that jumps and a daemon that is down now and
-//! then: each slot that anybody was there for runs exactly once, when it is due (product.md §5).
+//! then, or starts anew: each slot that anybody was there for runs exactly once, when it is due (product.md §5).
 //!
-//! What is due comes from an oracle of its own: it knows the zone only by its offsets from UTC, and counts.
+//! What is due comes from an oracle of its own, which knows a zone only by its offsets from UTC, and counts.
+//! What has run comes from the rows of real databases, each with the zones of a [`FLEET`] as its jobs.
 
 use authcoded::domain::slots::{Plan, Slot, Zone};
 use authcoded::domain::time::{DAY_MS, HOUR_MS, MINUTE_MS, Timestamp};
-use authcoded::store::{Store, Tx};
+use authcoded::store::Store;
 use chrono::{DateTime, Offset as _, TimeZone as _};
 use chrono_tz::{TZ_VARIANTS, Tz};
-use std::collections::HashMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{LazyLock, Mutex};
+use std::time::Instant;
 
 /// 2000-01-01 and 2100-01-01, UTC.
 const BEGINS: i64 = 946_684_800_000;
 const ENDS: i64 = 4_102_444_800_000;
+/// The oracle counts the slots of the days from a little before to a little after.
+const DAYS: std::ops::Range<i64> = BEGINS / DAY_MS - 6..ENDS / DAY_MS + 6;
 /// One that falls into the hour which summer time leaves out, and one that does not.
 const TIMES: [(&str, i64); 2] = [("02:30", 150 * MINUTE_MS), ("13:00", 13 * HOUR_MS)];
 /// The worker looks at least once in this time.
 const LOOK_MS: i64 = MINUTE_MS;
 const JUMP_MS: i64 = 26 * HOUR_MS;
+/// So many zones share a database.
+const FLEET: usize = 8;
+/// So often a database is opened; each time the rows of all but the last days are forgotten, as each night.
+const STARTS: i64 = 25;
+const KEPT_MS: i64 = 90 * DAY_MS;
 
 /// Zones whose clocks do strange things: half an hour of summer time, two changes around Ramadan, a day that
 /// was left out, quarters of an hour.
@@ -53,42 +61,41 @@ impl Random {
     }
 }
 
-/// When each slot is due, in their order, and its place by its name.
-struct Oracle {
-    due: Vec<i64>,
-    place: HashMap<String, usize>,
-}
+/// The names of all slots in their order; every zone has the same.
+static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let of_day = |day: i64| {
+        let date = DateTime::from_timestamp_millis(day * DAY_MS).expect("a date").date_naive();
+        TIMES.map(|(text, _)| format!("{date}T{text}"))
+    };
+    DAYS.flat_map(of_day).collect()
+});
+
+/// When each slot is due, in the order of [`NAMES`].
+struct Oracle(Vec<i64>);
 
 impl Oracle {
-    fn of(zone: Tz) -> Self {
-        let spans = spans(zone);
-        let (mut due, mut place) = (Vec::new(), HashMap::new());
+    fn of(spans: &[Span]) -> Self {
         let mut at = 0;
-        for day in (BEGINS / DAY_MS - 6)..(ENDS / DAY_MS + 6) {
-            let date = DateTime::from_timestamp_millis(day * DAY_MS).expect("a date");
-            let date = date.format("%Y-%m-%d").to_string();
-            for (text, time) in TIMES {
-                let wall = day * DAY_MS + time;
-                // The first span at whose end the wall has got beyond it.
-                while spans[at].end + spans[at].offset <= wall {
-                    at += 1;
-                }
-                place.insert(format!("{date}T{text}"), due.len());
-                due.push(spans[at].begins.max(wall - spans[at].offset));
+        let walls = DAYS.flat_map(|day| TIMES.map(|(_, time)| day * DAY_MS + time));
+        let due = walls.map(|wall| {
+            // The first span at whose end the wall has got beyond it.
+            while spans[at].end + spans[at].offset <= wall {
+                at += 1;
             }
-        }
-        Self { due, place }
+            spans[at].begins.max(wall - spans[at].offset)
+        });
+        Self(due.collect())
     }
 
-    /// The slot after this one. Slots of an hour or a day that was left out are due together; the last counts.
-    fn after(&self, place: usize) -> usize {
-        let next = self.due[place + 1];
-        let same = self.due[place + 1..].iter().take_while(|due| **due == next).count();
-        place + same
+    /// The place of the latest slot that is due. Of those of an hour or a day that was left out, which are due
+    /// together, it is the last.
+    fn latest(&self, now: i64) -> usize {
+        self.0.partition_point(|due| *due <= now) - 1
     }
 }
 
 /// A time in which the offset from UTC is the same; milliseconds.
+#[derive(PartialEq, Eq, Hash)]
 struct Span {
     begins: i64,
     end: i64,
@@ -137,6 +144,7 @@ struct Figures {
     missed: usize,
     jumps: usize,
     downtimes: usize,
+    starts: usize,
 }
 
 impl std::ops::AddAssign for Figures {
@@ -146,10 +154,33 @@ impl std::ops::AddAssign for Figures {
         self.missed += other.missed;
         self.jumps += other.jumps;
         self.downtimes += other.downtimes;
+        self.starts += other.starts;
     }
 }
 
-/// The daemon's worker over a hundred years: an injected clock, and rows that say what has run.
+/// A zone under test.
+struct Rules {
+    zone: Tz,
+    spans: Vec<Span>,
+}
+
+impl Rules {
+    fn of(zone: Tz) -> Self {
+        Self { zone, spans: spans(zone) }
+    }
+
+    /// One zone of each set of rules in these years: many names are other names of the same clock.
+    fn distinct() -> Vec<Self> {
+        let mut known = std::collections::HashSet::new();
+        let fresh = |rules: &Self| {
+            let changes = rules.spans.iter().map(|span| (span.begins, span.offset));
+            known.insert(changes.collect::<Vec<_>>())
+        };
+        TZ_VARIANTS.into_iter().map(Self::of).filter(fresh).collect()
+    }
+}
+
+/// The daemon's worker over a hundred years, with an injected clock.
 struct World {
     name: &'static str,
     plan: Plan,
@@ -163,19 +194,30 @@ struct World {
 }
 
 impl World {
-    fn new(name: &'static str, zone: Tz, seed: u64) -> Self {
-        let oracle = Oracle::of(zone);
+    fn new(rules: &Rules, seed: u64) -> Self {
+        let name = rules.zone.name();
         let times = TIMES.map(|(text, _)| text.parse().expect("a time")).to_vec();
         let zone: Zone = name.parse().expect("a zone");
-        let unseen = vec![Seen::default(); oracle.due.len()];
-        let mut random = Random(seed);
+        let unseen = vec![Seen::default(); NAMES.len()];
+        let of_zone = |seed: u64, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte));
+        let mut random = Random(name.bytes().fold(seed, of_zone));
         let trouble = BEGINS + random.between(0, 60 * DAY_MS);
-        let (plan, figures) = (Plan::Daily { zone, times }, Figures::default());
-        Self { name, plan, oracle, random, real: BEGINS, offset: 0, trouble, seen: unseen, figures }
+        Self {
+            name,
+            plan: Plan::Daily { zone, times },
+            oracle: Oracle::of(&rules.spans),
+            random,
+            real: BEGINS,
+            offset: 0,
+            trouble,
+            seen: unseen,
+            figures: Figures::default(),
+        }
     }
 
     /// Lets time pass; `claim` is the row of a slot: whether it was not there.
     fn live(&mut self, until: i64, mut claim: impl FnMut(&Slot, Timestamp) -> bool) {
+        self.figures.starts += 1;
         // While nothing happens, none is left out.
         let mut awaited = None;
         while self.real < until {
@@ -188,13 +230,13 @@ impl World {
                 self.seen[place].runs += 1;
                 self.seen[place].late = now.ms_since(slot.due) > LOOK_MS;
             }
-            let next = self.plan.next(now).expect("a next slot");
-            let after = self.oracle.after(place);
-            assert_eq!(next.due.as_ms(), self.oracle.due[after], "{}: {next:?}", self.name);
-            let wait = next.due.ms_since(now) + self.random.between(0, LOOK_MS);
+            let next = self.plan.next(now).expect("a next slot").due;
+            let Oracle(due) = &self.oracle;
+            assert_eq!(next.as_ms(), due[place + 1], "{}: what is after {slot:?}", self.name);
+            let wait = next.ms_since(now) + self.random.between(0, LOOK_MS);
             if self.real + wait < self.trouble {
                 self.real += wait;
-                awaited = Some(after);
+                awaited = Some(self.oracle.latest(next.as_ms()));
             } else {
                 self.be_troubled();
                 awaited = None;
@@ -202,15 +244,13 @@ impl World {
         }
     }
 
-    /// The oracle's place of a slot, which must be the latest due at `now`.
+    /// The place of a slot, which must be the oracle's latest at `now`.
     fn place(&self, slot: &Slot, now: Timestamp) -> usize {
-        let Oracle { due, place } = &self.oracle;
-        let found = place.get(&slot.name).copied();
-        let found = found.unwrap_or_else(|| panic!("{}: there is no {slot:?}", self.name));
-        let (at, now) = (due[found], now.as_ms());
-        let latest = at == slot.due.as_ms() && at <= now && now < due[found + 1];
-        assert!(latest, "{}: {slot:?} at {now}, due {at} to {}", self.name, due[found + 1]);
-        found
+        let place = self.oracle.latest(now.as_ms());
+        let (name, due) = (&NAMES[place], self.oracle.0[place]);
+        let agreed = slot.name == *name && slot.due.as_ms() == due;
+        assert!(agreed, "{}: at {now} {slot:?} instead of {name}, due {due}", self.name);
+        place
     }
 
     /// The clock is set wrong or right again, or the daemon is down for a while.
@@ -229,13 +269,11 @@ impl World {
 
     /// Each slot ran exactly once if somebody was there while it was the latest one, else never.
     fn judge(mut self) -> Figures {
-        let names: HashMap<usize, &String> =
-            self.oracle.place.iter().map(|(name, place)| (*place, name)).collect();
         let last = self.seen.iter().rposition(|seen| seen.reigned).expect("it lived");
         let first = self.seen.iter().position(|seen| seen.reigned).expect("it lived");
         for (place, seen) in self.seen.iter().enumerate().take(last + 1).skip(first) {
             let expected = u8::from(seen.reigned);
-            assert_eq!(seen.runs, expected, "{}: {}", self.name, names[&place]);
+            assert_eq!(seen.runs, expected, "{}: {}", self.name, NAMES[place]);
             self.figures.slots += usize::from(seen.runs);
             self.figures.late += usize::from(seen.late);
             self.figures.missed += usize::from(!seen.reigned);
@@ -246,35 +284,64 @@ impl World {
     }
 }
 
-fn century(name: &'static str, zone: Tz, seed: u64) -> Figures {
-    let mut world = World::new(name, zone, seed);
-    let mut rows = std::collections::HashSet::new();
-    world.live(ENDS, |slot, _| rows.insert(slot.name.clone()));
-    world.judge()
+/// The centuries of some zones, each a job in the rows of one database, which is opened again and again.
+async fn live(mut fleet: Vec<World>) -> Figures {
+    let folder = tempfile::tempdir().expect("a folder");
+    for start in 1..=STARTS {
+        let until = BEGINS + (ENDS - BEGINS) / STARTS * start;
+        let (store, held) = Store::open(folder.path(), |_, _| {}).expect("opened");
+        let mut lived = Vec::with_capacity(fleet.len());
+        for mut world in fleet {
+            let life = store.write(move |tx| {
+                world.live(until, |slot, now| {
+                    let run = tx.begin_job(world.name, &slot.name, slot.due, now);
+                    run.expect("a row").is_some()
+                });
+                Ok(world)
+            });
+            lived.push(life.await.expect("written"));
+        }
+        let before = Timestamp::from_ms(until - KEPT_MS);
+        store.write(move |tx| tx.prune_jobs(before)).await.expect("forgotten");
+        store.shut_down();
+        held.writer_end.await.expect("the writer's end");
+        fleet = lived;
+    }
+    let mut all = Figures::default();
+    for world in fleet {
+        all += world.judge();
+    }
+    all
 }
 
 /// Plays these zones on all processors, and prints what was played.
-fn play(zones: &[Tz], seed: u64) {
+fn play(zones: &[Rules], seed: u64) {
     println!("seed {seed}");
-    let began = std::time::Instant::now();
+    let began = Instant::now();
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let fleets: Vec<_> = zones.chunks(FLEET.min(zones.len().div_ceil(processors))).collect();
     let (next, all) = (AtomicUsize::new(0), Mutex::new(Figures::default()));
     std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+        for _ in 0..processors {
             scope.spawn(|| {
-                while let Some((nth, zone)) = Some(next.fetch_add(1, Ordering::Relaxed))
-                    .and_then(|n| Some((n, zones.get(n)?)))
-                {
-                    let figures = century(zone.name(), *zone, seed.wrapping_add(nth as u64));
+                let runtime = tokio::runtime::Builder::new_current_thread().build();
+                let runtime = runtime.expect("a runtime");
+                while let Some(fleet) = fleets.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let fleet = fleet.iter().map(|rules| World::new(rules, seed));
+                    let figures = runtime.block_on(live(fleet.collect()));
                     *all.lock().expect("not poisoned") += figures;
                 }
             });
         }
     });
-    let Figures { slots, late, missed, jumps, downtimes } = *all.lock().expect("not poisoned");
+    let Figures { slots, late, missed, jumps, downtimes, starts } =
+        *all.lock().expect("not poisoned");
     println!(
         "{} zones, 100 years each: {slots} slots ran exactly once, {late} of them caught up late, {missed} missed \
-         because nobody was there; {jumps} jumps of up to 26 h, {downtimes} downtimes; {:.0} s",
+         because nobody was there; {jumps} jumps of up to 26 h, {downtimes} downtimes, {starts} starts, {} databases; \
+         {:.0} s",
         zones.len(),
+        fleets.len(),
         began.elapsed().as_secs_f64()
     );
 }
@@ -286,52 +353,22 @@ fn seed() -> u64 {
     given.unwrap_or_else(|| u64::try_from(crate::daemon::now().as_ms()).expect("after 1970"))
 }
 
-/// One zone of each set of rules in these years: many names are other names of the same clock.
-fn distinct() -> Vec<Tz> {
-    let mut known = std::collections::HashSet::new();
-    let rules = |zone: Tz| -> Vec<_> {
-        spans(zone).iter().map(|span| (span.begins, span.offset)).collect()
-    };
-    TZ_VARIANTS.into_iter().filter(|zone| known.insert(rules(*zone))).collect()
-}
-
 #[test]
 fn each_slot_of_a_century_runs_once_in_strange_zones() {
-    let zones: Vec<Tz> = STRANGE[..4].iter().map(|name| name.parse().expect("a zone")).collect();
+    let zones = STRANGE.map(|name| Rules::of(name.parse().expect("a zone")));
     play(&zones, seed());
 }
 
-/// On demand: `cargo test --test it -- --ignored --nocapture centuries`.
+/// A step of its own in `.ci/run`: `cargo test --test it -- --ignored --nocapture every_zone`.
 #[test]
-#[ignore = "takes many minutes: every zone there is"]
+#[ignore = "takes a minute or two: every zone there is"]
 fn each_slot_of_a_century_runs_once_in_every_zone() {
-    let distinct = distinct();
-    println!("{} zones with {} sets of rules", TZ_VARIANTS.len(), distinct.len());
+    let distinct = Rules::distinct();
+    println!(
+        "{} zones with {} sets of rules: those with the same changes are played once",
+        TZ_VARIANTS.len(),
+        distinct.len()
+    );
     assert!(TZ_VARIANTS.len() > 590 && distinct.len() > 100, "the zones are not all there");
     play(&distinct, seed());
-}
-
-/// The same with the rows of the database, opened again after each decade.
-#[tokio::test]
-async fn the_rows_of_the_database_keep_each_slot_to_one_run() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let seed = seed();
-    println!("seed {seed}");
-    let name = STRANGE[4];
-    let mut world = World::new(name, name.parse().expect("a zone"), seed);
-    for decade in 1..=10 {
-        let until = BEGINS + (ENDS - BEGINS) / 10 * decade;
-        let (store, held) = Store::open(folder.path(), |_, _| {}).expect("opened");
-        let claim = |tx: &mut Tx<'_>, slot: &Slot, now| {
-            tx.begin_job("heartbeat", &slot.name, slot.due, now).expect("a row").is_some()
-        };
-        let lived = store.write(move |tx| {
-            world.live(until, |slot, now| claim(tx, slot, now));
-            Ok(world)
-        });
-        world = lived.await.expect("written");
-        store.shut_down();
-        held.writer_end.await.expect("the writer's end");
-    }
-    println!("{name}: {:?}", world.judge());
 }

@@ -124,6 +124,39 @@ fn a_cause_that_was_away_for_its_interval_is_a_new_one() {
 }
 
 #[test]
+fn what_is_back_before_its_end_was_told_was_never_away() {
+    for (back, since) in [(14, 0), (15, 15)] {
+        let mut life = Life::default();
+        life.look(Some(Severity::Warning), minutes(0));
+        life.look(None, minutes(10));
+        assert_eq!(life.look(Some(Severity::Warning), minutes(back)), Some(Change::Reopened));
+        assert_eq!(life.standing.expect("remembered").since, minutes(since), "{back}");
+    }
+}
+
+#[test]
+fn an_acknowledgement_ends_with_its_alarm() {
+    for (back, acknowledged) in [(12, true), (30, false)] {
+        let mut life = Life::default();
+        life.look(Some(Severity::Warning), minutes(0));
+        life.standing.as_mut().expect("remembered").acknowledged = true;
+        life.look(None, minutes(10));
+        life.look(Some(Severity::Warning), minutes(back));
+        let standing = life.standing.expect("remembered");
+        assert_eq!(standing.acknowledged, acknowledged, "{back}");
+    }
+}
+
+#[test]
+fn an_end_that_was_taken_back_is_told_when_it_comes_at_last() {
+    let mut life = Life::default();
+    for (minute, found) in [(0, true), (10, false), (12, true), (20, false), (30, false)] {
+        life.look(found.then_some(Severity::Warning), minutes(minute));
+    }
+    assert_eq!(life.phases(), [Phase::Raised, Phase::Over]);
+}
+
+#[test]
 fn a_clock_that_was_set_back_silences_nothing_for_long() {
     let mut life = Life::default();
     life.look(Some(Severity::Emergency), minutes(100_000));

@@ -324,4 +324,31 @@ mod tests {
         assert_eq!(address(&[0; 16]), "::");
         assert_eq!(address(&[1]), "an address that is none");
     }
+    /// A certificate of this name that ends then.
+    fn certificate(name: &str, ends: Timestamp) -> Vec<u8> {
+        let mut wanted = rcgen::CertificateParams::new([name.to_owned()]).expect("a name");
+        wanted.distinguished_name.push(rcgen::DnType::CommonName, name);
+        let seconds = u64::try_from(ends.as_ms() / SECOND_MS).expect("after 1970");
+        wanted.not_after = (std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds)).into();
+        let key = rcgen::KeyPair::generate().expect("a key");
+        wanted.self_signed(&key).expect("signed").der().to_vec()
+    }
+
+    #[test]
+    fn the_certificate_that_has_expired_is_named() {
+        let now = Timestamp::from_ms(1_795_249_800_000);
+        let (past, ahead) = (now.plus_ms(-3 * DAY_MS), now.plus_ms(DAY_MS));
+        for (leaf, issuer, text) in [
+            (past, ahead, "TLS: the certificate expired 3 days ago"),
+            (ahead, past, "TLS: the intermediate certificate CN=issuer.example expired 3 days ago"),
+            (ahead, ahead, "TLS: a certificate of the chain has expired"),
+        ] {
+            let chain = [certificate("leaf.example", leaf), certificate("issuer.example", issuer)];
+            let chain: Vec<_> = chain
+                .iter()
+                .map(|der| x509_parser::parse_x509_certificate(der).expect("a certificate").1)
+                .collect();
+            assert_eq!(expired(&chain, now).text, text);
+        }
+    }
 }

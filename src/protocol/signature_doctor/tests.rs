@@ -62,6 +62,30 @@ fn the_clock_that_is_wrong_is_named() {
 }
 
 #[test]
+fn the_window_s_last_millisecond_is_no_clock_s_fault() {
+    for (skew_ms, says) in [(60_000, "edge of the window"), (60_001, "60 s behind ours")] {
+        let query = signed_with("live-key", BODY, NOW.plus_ms(-skew_ms));
+        let found = DOCTOR.examine(&case(&query, BODY, None));
+        assert!(found.to_string().contains(says), "{skew_ms}: {found}");
+    }
+}
+
+#[test]
+fn the_largest_body_that_is_searched_is_searched_wholly() {
+    let body = format!(r#"{{"x":"{}"}}"#, "y".repeat(BODY_MAX - 8));
+    assert_eq!(body.len(), BODY_MAX);
+    let query = signed_with("live-key", &format!("{body}\n"), NOW);
+    assert_eq!(DOCTOR.examine(&case(&query, &body, None)).cause(), Cause::BodyTrimmed);
+}
+
+#[test]
+fn an_auth_token_proves_something_only_if_a_key_of_ours_made_it() {
+    let query = "authToken=c3RyYW5nZXI%3D&timeStamp=20261121083000&instanceId=x";
+    let found = DOCTOR.examine(&case(query, BODY, None));
+    assert_eq!((found.cause(), found.proven()), (Cause::AuthToken, false));
+}
+
+#[test]
 fn a_stranger_s_signature_proves_nothing() {
     let query = signed_with("a-stranger's-key", BODY, NOW.plus_ms(-75_000));
     let found = DOCTOR.examine(&case(&query, BODY, None));

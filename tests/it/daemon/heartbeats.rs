@@ -116,6 +116,10 @@ async fn every_fault_of_the_certificate_has_its_own_name() {
         let mut expected = vec!["ok", "ok", "failed"];
         expected.resize(10, "skipped");
         assert_eq!(outcomes(&steps), expected, "{diagnosis}");
+        if matches!(served, Served::ExpiredDaysAgo(_)) {
+            let probe = &stage.daemon.items("/v1/probes?limit=1").await[0];
+            assert_eq!(probe["certificate_days"], -3, "begun days count: {probe}");
+        }
         stage.proxy.serve(Served::Good);
         stage.passes().await;
     }
