@@ -15,12 +15,12 @@ use crate::domain::license::{Code, OrderId};
 use crate::domain::slots::parse_rfc3339;
 use crate::domain::state::State;
 use crate::domain::time::Timestamp;
-use crate::domain::transition::{Command, Source};
+use crate::domain::transition::{Command, EventKind, Source};
 use crate::guard::Guard;
 use crate::lifecycle::{Lifecycle, LifecycleError, Registration};
 use crate::notify::Notifier;
 use crate::schedule::{Board, Manual};
-use crate::store::{CallbackFilter, EventFilter, LicenseFilter, UsageFilter};
+use crate::store::{CallbackFilter, EventFilter, LicenseFilter, UsageFilter, Verdict};
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use serde::Deserialize;
@@ -123,6 +123,7 @@ impl Admin {
         let document = match segments {
             ["v1", "licenses"] => self.licenses(query).await?,
             ["v1", "licenses", code] => {
+                Query::parse(query, &[])?;
                 let code = code_of(code)?;
                 let row = self.lifecycle.store.read(|snapshot| snapshot.license_row(&code))?;
                 shapes::license(&row.ok_or_else(|| Problem::not_found("code"))?, self.now())
@@ -136,6 +137,7 @@ impl Admin {
             }
             ["v1", "callbacks"] => self.callbacks(query).await?,
             ["v1", "callbacks", id] => {
+                Query::parse(query, &[])?;
                 let id = id.parse().map_err(|_| Problem::not_found("callback"))?;
                 let row = self.lifecycle.store.read(|snapshot| snapshot.callback(id))?;
                 shapes::callback(&row.ok_or_else(|| Problem::not_found("callback"))?)
@@ -149,7 +151,10 @@ impl Admin {
                 let jobs: Vec<_> = jobs.iter().map(shapes::job).collect();
                 page(&Query::parse(query, &["limit", "cursor"])?, &jobs, "name")?
             }
-            ["v1", "summary"] => self.summary()?,
+            ["v1", "summary"] => {
+                Query::parse(query, &[])?;
+                self.summary()?
+            }
             ["v1", "drift"] => self.drift(query).await?,
             ["v1", "drift", "plan"] => {
                 Query::parse(query, &[])?;
@@ -212,8 +217,7 @@ impl Admin {
                 self.repair(asked).await
             }
             ["v1", "lease-keys", "rotate"] => {
-                let reason = read_json::<ReasonBody>(request).await?.reason;
-                let reason = reason.map(|text| short("reason", text)).transpose()?;
+                let reason = read_json::<ReasonBody>(request).await?.check()?;
                 let keys = self.lifecycle.rotate_lease_keys(reason).await?;
                 Ok(json_answer(StatusCode::OK, &shapes::lease_keys(&keys)))
             }
@@ -240,8 +244,7 @@ impl Admin {
         command: Command,
     ) -> Result<Answer, Problem> {
         let code = code_of(code)?;
-        let reason = read_json::<ReasonBody>(request).await?.reason;
-        let reason = reason.map(|text| short("reason", text)).transpose()?;
+        let reason = read_json::<ReasonBody>(request).await?.check()?;
         let row = self.lifecycle.order(&code, command, reason).await?;
         Ok(json_answer(StatusCode::OK, &shapes::license(&row, self.now())))
     }
@@ -331,8 +334,8 @@ impl Admin {
         let limit = limit(&query)?;
         let filter = EventFilter {
             code: code.map(|code| code.as_str().to_owned()).or_else(|| query.text("code")),
-            kind: query.text("kind"),
-            source: query.text("source"),
+            kind: word(&query, "kind", EventKind::ALL.map(EventKind::as_str))?,
+            source: word(&query, "source", Source::ALL.map(Source::as_str))?,
             order_id: query.text("order_id"),
             since: instant(&query, "since")?,
             until: instant(&query, "until")?,
@@ -352,7 +355,7 @@ impl Admin {
         let limit = limit(&query)?;
         let filter = CallbackFilter {
             code: query.text("code"),
-            verdict: query.text("verdict"),
+            verdict: word(&query, "verdict", Verdict::ALL.map(Verdict::as_str))?,
             activity: query.text("activity"),
             below: query.parsed("cursor", "a cursor from an earlier answer")?,
             limit: limit + 1,
@@ -491,6 +494,14 @@ struct ReasonBody {
     reason: Option<String>,
 }
 
+impl ReasonBody {
+    /// A blank reason is none.
+    fn check(self) -> Result<Option<String>, Problem> {
+        let reason = self.reason.map(|text| short("reason", text.trim().to_owned())).transpose()?;
+        Ok(reason.filter(|text| !text.is_empty()))
+    }
+}
+
 /// Which codes to repair.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -538,6 +549,21 @@ pub(super) fn state(query: &Query) -> Result<Option<State>, Problem> {
                 .ok_or_else(|| Problem::bad_request(format!("state must be one of {states}")))
         })
         .transpose()
+}
+
+/// One of the words that a parameter may have.
+fn word<const N: usize>(
+    query: &Query,
+    name: &str,
+    words: [&'static str; N],
+) -> Result<Option<String>, Problem> {
+    match query.get(name) {
+        Some(given) if !words.contains(&given) => {
+            let known = words.join(", ");
+            Err(Problem::bad_request(format!("{name} must be one of {known}")))
+        }
+        given => Ok(given.map(str::to_owned)),
+    }
 }
 
 /// Where a page of usage begins: the day and the code that the one before ended with.
