@@ -160,6 +160,7 @@ impl Daemon {
             board,
             notifier,
             keys,
+            shown: watch::Sender::new(shown(&config)),
         };
         let (doctors, doctor) = start_doctor(Arc::clone(&lifecycle), stopping.clone());
         let listeners = parts.listen(bound, tls, doctors, &stopping);
@@ -167,7 +168,7 @@ impl Daemon {
         let board = Arc::clone(&parts.board);
         let ticks = Ticks::start(board, store.clone(), clock, stopping).await?;
         announce(&config, addresses);
-        let Parts { guard, watch, board, keys, .. } = parts;
+        let Parts { guard, watch, board, keys, shown, .. } = parts;
         let reload = Reload {
             config,
             channels: secrets.channels,
@@ -177,6 +178,7 @@ impl Daemon {
             watch,
             board,
             keys,
+            shown,
             certificate,
         };
         Ok(Self {
@@ -297,6 +299,12 @@ fn prober(
     Ok(Prober::new(url, AccessKey::new(newest.clone()), extra_ca, clock.clone())?)
 }
 
+/// What people are shown of the configuration.
+fn shown(config: &Config) -> Shown {
+    let requests_per_second = config.marketplace.requests_per_second;
+    Shown { zone: config.schedule.zone, settings: config.shown(), requests_per_second }
+}
+
 /// The files of secrets, as they are now.
 fn key_files(config: &Config) -> Vec<KeyFile> {
     let places = config.secret_files().into_iter();
@@ -400,6 +408,7 @@ struct Parts<'a> {
     board: Arc<Board>,
     notifier: Arc<Notifier>,
     keys: LocalKeys,
+    shown: watch::Sender<Shown>,
 }
 
 impl Parts<'_> {
@@ -437,8 +446,7 @@ impl Parts<'_> {
             Arc::clone(&self.notifier),
             self.keys.admin.clone(),
             vec![("callbacks", Arc::clone(callbacks)), ("orders", Arc::clone(order_keys))],
-            self.config.marketplace.requests_per_second,
-            Shown { zone: self.config.schedule.zone, settings: self.config.shown() },
+            self.shown.subscribe(),
         ));
         let answer = move |request| Arc::clone(&admin).answer(request);
         listeners.push(serve(bound.admin, local("admin"), answer, stop.clone()));

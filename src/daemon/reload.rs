@@ -3,10 +3,10 @@
 //! Invariant: everything new is read and checked before anything is changed, so a configuration with a fault
 //! changes nothing; no connection is closed and no call refused because of it.
 
-use super::{Addresses, LocalKeys, key_files, prober, read_extra_ca};
+use super::{Addresses, LocalKeys, key_files, prober, read_extra_ca, shown};
 use crate::config::{ChannelSecrets, Config};
 use crate::guard::{Guard, Watch};
-use crate::http::Certificate;
+use crate::http::{Certificate, Shown};
 use crate::lifecycle::Lifecycle;
 use crate::protocol::aksk::Credentials;
 use crate::schedule::Board;
@@ -14,6 +14,7 @@ use crate::telemetry;
 use sd_notify::NotifyState;
 use std::path::Path;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// What can be changed, and the configuration that is in force.
 pub(super) struct Reload {
@@ -26,6 +27,7 @@ pub(super) struct Reload {
     pub(super) watch: Arc<Watch>,
     pub(super) board: Arc<Board>,
     pub(super) keys: LocalKeys,
+    pub(super) shown: watch::Sender<Shown>,
     pub(super) certificate: Option<Arc<Certificate>>,
 }
 
@@ -107,8 +109,20 @@ impl Reload {
 
     /// What is in force from now on; what needs a restart stays as it was, so that the next reload says so again.
     fn take(&mut self, new: Config) {
+        let Config { callback, orders, marketplace, admin, software, .. } = &mut self.config;
+        callback.public_url = new.callback.public_url;
+        callback.access_key_files = new.callback.access_key_files;
+        callback.retired_access_key_files = new.callback.retired_access_key_files;
+        if let Some((orders, new)) = orders.as_mut().zip(new.orders) {
+            orders.access_key_files = new.access_key_files;
+        }
+        marketplace.ak_file = new.marketplace.ak_file;
+        marketplace.sk_file = new.marketplace.sk_file;
+        admin.token_file = new.admin.token_file;
+        software.token_file = new.software.token_file;
         self.config.schedule = new.schedule;
         self.config.log.level = new.log.level;
+        self.shown.send_replace(shown(&self.config));
     }
 }
 

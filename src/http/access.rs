@@ -18,6 +18,8 @@ const HANDOVER: Duration = Duration::from_mins(1);
 
 struct Expected {
     now: Known,
+    /// How often it was replaced.
+    replaced: u64,
     /// The token before, until then.
     before: Option<(Known, Instant)>,
 }
@@ -32,7 +34,7 @@ impl Token {
     /// Takes the token as its file holds it.
     #[must_use]
     pub fn new(token: &SecretString) -> Self {
-        Self(Arc::new(RwLock::new(Expected { now: Known::of(token), before: None })))
+        Self(Arc::new(RwLock::new(Expected { now: Known::of(token), replaced: 0, before: None })))
     }
 
     /// Another token from now on; the one before is taken for a minute more.
@@ -41,12 +43,18 @@ impl Token {
         if !expected.now.is(token.expose_secret().as_bytes()) {
             let before = std::mem::replace(&mut expected.now, Known::of(token));
             expected.before = Some((before, Instant::now() + HANDOVER));
+            expected.replaced += 1;
         }
     }
 
-    /// Whether `guess` is the token.
+    /// Whether `guess` is the token; one that was replaced is not, not even in its last minute.
     pub(super) fn is(&self, guess: &[u8]) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).takes(guess)
+        self.0.read().unwrap_or_else(PoisonError::into_inner).now.is(guess)
+    }
+
+    /// How often it was replaced since the start.
+    pub(super) fn replaced(&self) -> u64 {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).replaced
     }
 
     /// Checks `Authorization: Bearer …`, given exactly once.
@@ -57,7 +65,8 @@ impl Token {
         };
         let bytes = value.as_bytes();
         let (scheme, token) = bytes.split_at(bytes.len().min(7));
-        if scheme.eq_ignore_ascii_case(b"bearer ") && self.is(token.trim_ascii()) {
+        let expected = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if scheme.eq_ignore_ascii_case(b"bearer ") && expected.takes(token.trim_ascii()) {
             Ok(())
         } else {
             Err(Problem::unauthorized())

@@ -27,6 +27,7 @@ use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Items in a list unless the caller says otherwise.
 const LIMIT_DEFAULT: usize = 100;
@@ -43,14 +44,14 @@ pub struct Admin {
     notifier: Arc<Notifier>,
     token: Token,
     keys: Vec<(&'static str, Arc<LiveKeys>)>,
-    requests_per_second: u32,
+    shown: watch::Receiver<Shown>,
     started_at: Timestamp,
     page: Page,
 }
 
 impl Admin {
     /// Answers those who know `token` and call by a loopback name; tells of the `keys` of each type of
-    /// interface.
+    /// interface, and of the configuration what is `shown`.
     #[must_use]
     pub fn new(
         lifecycle: Arc<Lifecycle>,
@@ -59,8 +60,7 @@ impl Admin {
         notifier: Arc<Notifier>,
         token: Token,
         keys: Vec<(&'static str, Arc<LiveKeys>)>,
-        requests_per_second: u32,
-        shown: Shown,
+        shown: watch::Receiver<Shown>,
     ) -> Self {
         let started_at = lifecycle.clock.now();
         let page = Page::new(
@@ -68,19 +68,9 @@ impl Admin {
             Arc::clone(&guard),
             Arc::clone(&board),
             token.clone(),
-            shown,
+            shown.clone(),
         );
-        Self {
-            lifecycle,
-            guard,
-            board,
-            notifier,
-            token,
-            keys,
-            requests_per_second,
-            started_at,
-            page,
-        }
+        Self { lifecycle, guard, board, notifier, token, keys, shown, started_at, page }
     }
 
     /// Answers one request.
@@ -158,7 +148,8 @@ impl Admin {
             ["v1", "drift"] => self.drift(query).await?,
             ["v1", "drift", "plan"] => {
                 Query::parse(query, &[])?;
-                let plan = self.lifecycle.sweep_plan(self.requests_per_second).await?;
+                let pace = self.shown.borrow().requests_per_second;
+                let plan = self.lifecycle.sweep_plan(pace).await?;
                 json!({ "codes": plan.codes, "due": plan.due, "calls": plan.calls, "seconds": plan.seconds })
             }
             ["v1", "lease-keys"] => {

@@ -39,17 +39,21 @@ use hyper::body::Incoming;
 use hyper::{Method, Request};
 use session::{Sessions, Use};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
+use tokio::sync::watch;
 use view::View;
 use visitor::{Visitor, check_origin};
 
-/// What the page shows of the configuration.
+/// What is shown of the configuration in force.
 #[derive(Debug, Clone)]
 pub struct Shown {
     /// The zone of times until a viewer chooses another.
     pub zone: Zone,
     /// Each key in force with its value; of secrets, only the place.
     pub settings: Vec<(String, String)>,
+    /// The pace of our calls to the marketplace: the plan of a sweep is reckoned with it.
+    pub requests_per_second: u32,
 }
 
 /// What a path of the page leads to.
@@ -99,8 +103,10 @@ pub(super) struct Page {
     guard: Arc<Guard>,
     board: Arc<Board>,
     token: Token,
-    shown: Shown,
+    shown: watch::Receiver<Shown>,
     sessions: Sessions,
+    /// How often the token had been replaced when the sessions began.
+    signed_in_under: AtomicU64,
     started_at: Timestamp,
 }
 
@@ -110,15 +116,21 @@ impl Page {
         guard: Arc<Guard>,
         board: Arc<Board>,
         token: Token,
-        shown: Shown,
+        shown: watch::Receiver<Shown>,
     ) -> Self {
         let (started_at, sessions) = (lifecycle.clock.now(), Sessions::new(Instant::now()));
-        Self { lifecycle, guard, board, token, shown, sessions, started_at }
+        let signed_in_under = AtomicU64::new(token.replaced());
+        Self { lifecycle, guard, board, token, shown, sessions, signed_in_under, started_at }
     }
 
     /// Answers a request for `place`; the host has been checked.
     pub(super) async fn answer(&self, place: Place, request: Request<Incoming>) -> Answer {
-        let visitor = Visitor::of(request.headers(), self.shown.zone);
+        // Whoever signed in with a token that was replaced since signs in again.
+        let replaced = self.token.replaced();
+        if self.signed_in_under.swap(replaced, Ordering::AcqRel) != replaced {
+            self.sessions.end_all();
+        }
+        let visitor = Visitor::of(request.headers(), self.shown.borrow().zone);
         let by = if visitor.by_script { Use::BySelf } else { Use::ByHand };
         let session =
             visitor.session.clone().filter(|id| self.sessions.holds(id, by, Instant::now()));

@@ -113,6 +113,11 @@ impl Sessions {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&key_of(id));
     }
 
+    /// Ends every session.
+    pub(super) fn end_all(&self) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// What each form of this session carries, so that no other page can make one.
     pub(super) fn form_token(&self, id: &str) -> String {
         hex::encode(hmac::sign(&self.key, id.as_bytes()).as_ref())

@@ -315,7 +315,7 @@ texts! {
     Keep: "保存", "Keep";
     BadZone: "没有这个时区。请使用如 Asia/Shanghai 的 IANA 名称。", "There is no such zone. Give an IANA name such as Asia/Shanghai.";
     InForce: "生效的配置", "The configuration in force";
-    InForceHint: "启动时读入；修改文件后需重启。密钥只显示其所在位置，从不显示内容。", "Read at the start; a change of the file takes a restart. Of secrets, only the place is shown.";
+    InForceHint: "启动时读入；修改文件后需重新加载（SIGHUP）或重启。密钥只显示其所在位置，从不显示内容。", "Read at the start; a change of the file takes a reload (SIGHUP) or a restart. Of secrets, only the place is shown.";
     Key: "键", "Key";
     Value: "值", "Value";
     Version: "版本", "Version";

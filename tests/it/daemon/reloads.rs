@@ -25,14 +25,14 @@ fn signed_with(key: &str, body: &Value) -> Signed {
 }
 
 impl Daemon {
-    fn put(&self, name: &str, text: &str) {
+    pub(super) fn put(&self, name: &str, text: &str) {
         let path = self.folder().join(name);
         std::fs::write(&path, text).expect("written");
         let owner_only = std::fs::Permissions::from_mode(0o600);
         std::fs::set_permissions(&path, owner_only).expect("its mode");
     }
 
-    fn configure(&self, find: &str, put: &str) {
+    pub(super) fn configure(&self, find: &str, put: &str) {
         let text = std::fs::read_to_string(self.config()).expect("the file");
         assert!(text.contains(find), "{find} in {text}");
         std::fs::write(self.config(), text.replacen(find, put, 1)).expect("written");

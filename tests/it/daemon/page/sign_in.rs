@@ -17,6 +17,27 @@ const PAGES: [&str; 8] = [
     "/settings",
 ];
 
+#[tokio::test]
+async fn a_reload_ends_the_sessions_of_a_token_that_it_replaced_and_shows_what_it_changed() {
+    let (_market, daemon) = daemon().await;
+    let browser = Browser::signed_in(&daemon).await;
+    daemon.put("the-next", "the-next-admin-token-0003");
+    daemon.configure("token-file = \"admin-token\"", "token-file = \"the-next\"");
+    daemon.configure("[callback]", "[callback]\npublic-url = \"http://127.0.0.1:1/koogallery\"");
+    daemon.reload().await;
+    let answer = browser.get("/settings").await;
+    assert_eq!((answer.status, answer.header("location")), (303, "/sign-in?back=%2Fsettings"));
+    let old = browser.post("/sign-in", &[("token", ADMIN_TOKEN)]).await;
+    assert_eq!(old.status, 403, "the minute of the one before is for programs");
+    let new = browser.post("/sign-in", &[("token", "the-next-admin-token-0003")]).await;
+    assert_eq!(new.status, 303, "{}", new.text);
+    let page = browser.page("/settings").await;
+    assert!(page.contains("/the-next</code>") && !page.contains("/admin-token</code>"), "{page}");
+    assert!(page.contains("<code>http://127.0.0.1:1/koogallery</code>"), "{page}");
+    daemon.reload().await;
+    assert_eq!(browser.get("/settings").await.status, 200, "nothing was replaced");
+}
+
 async fn daemon() -> (Market, Daemon) {
     let market = Market::start().await;
     let daemon = Daemon::start(&[market.http()]).await;
