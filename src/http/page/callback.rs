@@ -69,6 +69,7 @@ fn decided(view: &View, row: &CallbackRow) -> Markup {
         section {
             h2 { (view.t(Text::WhatWasDecided)) }
             p { (verdict_mark(view, &row.verdict)) }
+            @if is_our_heartbeat(row) { p .message { (view.t(Text::OwnHeartbeat)) } }
             @if let Some((_, means)) = words::verdict(&row.verdict) { p { (view.t(means)) } }
             @if !row.detail.is_empty() { p { (told(view, &row.detail)) } }
         }

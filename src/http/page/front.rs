@@ -265,9 +265,9 @@ pub(super) fn callback_table(view: &View, callbacks: &[CallbackRow]) -> Markup {
             tr {
                 td { a href={ "/callbacks/" (row.id) } { (row.id) } }
                 td { (view.time(row.received_at)) }
+                td { (verdict_mark(view, &row.verdict)) }
                 td { (view.word(words::activity(&row.activity), &row.activity)) }
                 td { (callback_code(view, row)) }
-                td { (verdict_mark(view, &row.verdict)) }
                 td { code { (row.result_code) } }
                 td { (row.duration_ms) " " (view.t(Text::Milliseconds)) }
             }
@@ -276,9 +276,9 @@ pub(super) fn callback_table(view: &View, callbacks: &[CallbackRow]) -> Markup {
     let columns = [
         Text::Number,
         Text::ReceivedAt,
+        Text::Verdict,
         Text::Activity,
         Text::Code,
-        Text::Verdict,
         Text::Answered,
         Text::Took,
     ];

@@ -247,6 +247,7 @@ texts! {
     WhatWasDecided: "如何判定", "What was decided";
     WhatWasAnswered: "如何应答", "What was answered";
     BodyAsReceived: "请求体原文", "The body as received";
+    OwnHeartbeat: "这是我们自己的可用性心跳：它本应被拒绝。", "This is our own availability heartbeat: it must be refused.";
     DoctorSays: "签名诊断", "What the signature shows";
     Number: "编号", "No.";
     NoCallbacksFound: "没有符合条件的回调。", "No callback is like that.";
