@@ -41,14 +41,15 @@ impl Place {
     }
 
     fn parse(text: &str) -> Result<Self, Problem> {
+        let wrong = || Problem::bad_request("cursor must be a cursor from an earlier answer");
+        Self::read(text).ok_or_else(wrong)
+    }
+
+    fn read(text: &str) -> Option<Self> {
         let mut parts = text.splitn(3, ' ');
-        let mut next = || parts.next();
-        let place = (|| {
-            let severity = Severity::parse(next()?)?;
-            let since = Timestamp::from_ms(next()?.parse().ok()?);
-            Some(Self(Reverse(severity), Reverse(since), next()?.to_owned()))
-        })();
-        place.ok_or_else(|| Problem::bad_request("cursor must be a cursor from an earlier answer"))
+        let severity = Severity::parse(parts.next()?)?;
+        let since = Timestamp::from_ms(parts.next()?.parse().ok()?);
+        Some(Self(Reverse(severity), Reverse(since), parts.next()?.to_owned()))
     }
 }
 

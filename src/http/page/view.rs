@@ -54,7 +54,7 @@ impl View {
     /// The same, with what stands between backticks as code.
     pub(super) fn prose(&self, text: &str) -> Markup {
         let text = self.with_times(text);
-        let paired = text.matches('`').count() % 2 == 0;
+        let paired = text.matches('`').count().is_multiple_of(2);
         html! {
             @if paired {
                 @for (nth, part) in text.split('`').enumerate() {
