@@ -72,7 +72,7 @@ impl Guard {
                 since: now,
                 severity: Severity::Warning,
                 code: None,
-                text: format!("{orphans} callbacks wait for the marketplace to be asked about their codes"),
+                text: format!("callbacks that wait until the marketplace is asked about their codes: {orphans}"),
                 what_to_do: "nothing while the marketplace is away; otherwise see `authcoded callback list`",
             });
         }
@@ -159,7 +159,7 @@ fn of_usage(trouble: &UsageTrouble, now: Timestamp) -> Vec<Alarm> {
         alarms.push(alarm(
             "usage_failed",
             now,
-            format!("{} entries of usage reports were given up ({code})", trouble.failed),
+            format!("entries of usage reports that were given up: {} ({code})", trouble.failed),
             "see `authcoded usage list --state failed`, and the codes' history for why",
         ));
     }

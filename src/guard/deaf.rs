@@ -45,7 +45,7 @@ fn unsettled(open: i64, since: Timestamp) -> Alarm {
         since,
         severity: Severity::Warning,
         code: None,
-        text: format!("{open} gaps in which calls may have been missed are not settled"),
+        text: format!("gaps in which calls may have been missed and that are not settled: {open}"),
         what_to_do: "nothing while `authcoded job list` shows the reconcile at work: it compares every code. Otherwise see `authcoded guard`",
     }
 }

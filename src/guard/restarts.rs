@@ -129,7 +129,7 @@ impl Guard {
                 since: first.call.given_up_at.unwrap_or(now),
                 severity,
                 code: None,
-                text: format!("the marketplace has given up {all} calls: {}", named(&calls)),
+                text: format!("calls that the marketplace has given up: {all} ({})", named(&calls)),
                 what_to_do: "see `authcoded guard`; restart them in 卖家中心 > 生产接口消息, they are ticked off when they come. A renewal that stays away may cost the buyer the code",
             });
         }
@@ -142,7 +142,7 @@ impl Guard {
                 since: first.call.round.first_at,
                 severity: Severity::Warning,
                 code: None,
-                text: format!("{all} calls fail and are repeated: {}", named(&calls)),
+                text: format!("calls that fail and are repeated: {all} ({})", named(&calls)),
                 what_to_do: "repair what refuses them within two hours of the first attempt: see `authcoded guard` and the log",
             });
         }
@@ -189,7 +189,7 @@ fn over_budget(report: &FailedOrdersReport, now: Timestamp) -> Option<Alarm> {
         severity,
         code: None,
         text: format!(
-            "{failed} orders failed in {month}, {at_risk} more are at risk, {allowed} are allowed: {verdict}{unproven}"
+            "failed orders in {month}: {failed}, at risk: {at_risk}, allowed: {allowed}; {verdict}{unproven}"
         ),
         what_to_do: "see `authcoded guard`; repair what refuses the calls, and restart those that were given up",
     })

@@ -21,7 +21,9 @@ fn of_channel(stuck: Undelivered) -> Alarm {
         since,
         severity: Severity::High,
         code: None,
-        text: format!("{messages} messages for the channel {channel} do not get through: {error}"),
+        text: format!(
+            "messages that do not get through on the channel {channel}: {messages} ({error})"
+        ),
         what_to_do: "repair the channel, then `authcoded alarm test`; they are tried again every 15 minutes for three days",
     }
 }

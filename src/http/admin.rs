@@ -113,6 +113,7 @@ impl Admin {
         let document = match segments {
             ["v1", "licenses"] => self.licenses(query).await?,
             ["v1", "licenses", code] => {
+                Query::parse(query, &[])?;
                 let code = code_of(code)?;
                 let row = self.lifecycle.store.read(|snapshot| snapshot.license_row(&code))?;
                 shapes::license(&row.ok_or_else(|| Problem::not_found("code"))?, self.now())
@@ -126,6 +127,7 @@ impl Admin {
             }
             ["v1", "callbacks"] => self.callbacks(query).await?,
             ["v1", "callbacks", id] => {
+                Query::parse(query, &[])?;
                 let id = id.parse().map_err(|_| Problem::not_found("callback"))?;
                 let row = self.lifecycle.store.read(|snapshot| snapshot.callback(id))?;
                 shapes::callback(&row.ok_or_else(|| Problem::not_found("callback"))?)
@@ -139,7 +141,10 @@ impl Admin {
                 let jobs: Vec<_> = jobs.iter().map(shapes::job).collect();
                 page(&Query::parse(query, &["limit", "cursor"])?, &jobs, "name")?
             }
-            ["v1", "summary"] => self.summary()?,
+            ["v1", "summary"] => {
+                Query::parse(query, &[])?;
+                self.summary()?
+            }
             ["v1", "drift"] => self.drift(query).await?,
             ["v1", "drift", "plan"] => {
                 Query::parse(query, &[])?;
@@ -203,8 +208,7 @@ impl Admin {
                 self.repair(asked).await
             }
             ["v1", "lease-keys", "rotate"] => {
-                let reason = read_json::<ReasonBody>(request).await?.reason;
-                let reason = reason.map(|text| short("reason", text)).transpose()?;
+                let reason = read_json::<ReasonBody>(request).await?.check()?;
                 let keys = self.lifecycle.rotate_lease_keys(reason).await?;
                 Ok(json_answer(StatusCode::OK, &shapes::lease_keys(&keys)))
             }
@@ -231,8 +235,7 @@ impl Admin {
         command: Command,
     ) -> Result<Answer, Problem> {
         let code = code_of(code)?;
-        let reason = read_json::<ReasonBody>(request).await?.reason;
-        let reason = reason.map(|text| short("reason", text)).transpose()?;
+        let reason = read_json::<ReasonBody>(request).await?.check()?;
         let row = self.lifecycle.order(&code, command, reason).await?;
         Ok(json_answer(StatusCode::OK, &shapes::license(&row, self.now())))
     }
@@ -246,6 +249,14 @@ impl Admin {
 #[serde(deny_unknown_fields)]
 struct ReasonBody {
     reason: Option<String>,
+}
+
+impl ReasonBody {
+    /// A blank reason is none.
+    fn check(self) -> Result<Option<String>, Problem> {
+        let reason = self.reason.map(|text| short("reason", text.trim().to_owned())).transpose()?;
+        Ok(reason.filter(|text| !text.is_empty()))
+    }
 }
 
 /// An order without a choice.

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::Request;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderMap};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
@@ -62,17 +62,23 @@ pub(super) fn preferred_wait(headers: &HeaderMap) -> Duration {
     Duration::from_secs(seconds).min(WAIT_MAX)
 }
 
-/// Reads a JSON body. An empty body reads as `{}`, so that orders without a choice need none.
+/// Reads a JSON body. An empty body reads as `{}`, so that orders without a choice need none. Whoever sends a body
+/// gives no parameters beside it.
 pub(super) async fn read_json<T: DeserializeOwned>(
     request: Request<Incoming>,
 ) -> Result<T, Problem> {
+    Query::parse(request.uri().query(), &[])?;
+    let is_encoded = request
+        .headers()
+        .get(CONTENT_ENCODING)
+        .is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
     let is_json = request.headers().get(CONTENT_TYPE).is_none_or(|value| {
         let essence = value.to_str().unwrap_or("").split(';').next().unwrap_or("").trim();
         essence.eq_ignore_ascii_case("application/json")
     });
     let named = request.headers().contains_key(CONTENT_TYPE);
     let body = read(request.into_body()).await?;
-    if !is_json || (!named && !body.is_empty()) {
+    if !is_json || is_encoded || (!named && !body.is_empty()) {
         return Err(Problem::not_json());
     }
     let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
@@ -105,9 +111,16 @@ impl Query {
         Ok(Self(pairs))
     }
 
-    /// The value of a parameter; empty is absent.
+    /// The same of what a form sends: a field that was left empty is absent.
+    pub(super) fn of_form(text: Option<&str>, known: &[&str]) -> Result<Self, Problem> {
+        let Self(mut pairs) = Self::parse(text, known)?;
+        pairs.retain(|(_, value)| !value.is_empty());
+        Ok(Self(pairs))
+    }
+
+    /// The value of a parameter.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(n, v)| n == name && !v.is_empty()).map(|(_, value)| value.as_str())
+        self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
     /// The value of a parameter, owned.

@@ -83,7 +83,8 @@ impl Problem {
 
     /// 415: not JSON.
     pub(super) fn not_json() -> Self {
-        let detail = "send the body as `Content-Type: application/json`";
+        let detail =
+            "send the body as `Content-Type: application/json`, without a `Content-Encoding`";
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", detail)
     }
 

@@ -3,7 +3,7 @@
 use super::access::Token;
 use super::allowance::Allowance;
 use super::answers::Answers;
-use super::body::{decode_segment, preferred_wait, read_json};
+use super::body::{Query, decode_segment, preferred_wait, read_json};
 use super::problem::{Answer, Problem, json_answer, json_bytes};
 use super::{admin, health, shapes};
 use crate::domain::license::Code;
@@ -92,7 +92,10 @@ impl Software {
     /// The answer that [`Self::route`] would come to, if it was given before and holds.
     fn given_before(&self, request: &Request<Incoming>) -> Option<Answer> {
         let segment = request.uri().path().strip_prefix("/v1/entitlements/")?;
-        if request.method() != Method::GET || segment.contains('/') {
+        if request.method() != Method::GET
+            || segment.contains('/')
+            || request.uri().query().is_some()
+        {
             return None;
         }
         if let Some(token) = &self.token {
@@ -118,7 +121,10 @@ impl Software {
             token.check(request.headers())?;
         }
         match segments.as_slice() {
-            ["v1", "entitlements", code] if get => self.entitlement(code).await,
+            ["v1", "entitlements", code] if get => {
+                Query::parse(request.uri().query(), &[])?;
+                self.entitlement(code).await
+            }
             ["v1", "entitlements", _]
             | ["healthz" | "readyz" | "metrics"]
             | [".well-known", "jwks.json"] => Err(Problem::method_not_allowed("GET")),

@@ -11,14 +11,25 @@ import { startWorld, TOKEN } from "./world.mjs";
 
 const PHONE = { width: 390, height: 844 };
 const DESK = { width: 1280, height: 900 };
-const PAGES = ["/", "/licenses", "/licenses/PL-LIVE", "/licenses/PL-WAIT?act=activate", "/callbacks", "/jobs", "/drift", "/settings"];
+const PAGES = [
+  "/",
+  "/licenses",
+  "/licenses/PL-LIVE",
+  "/licenses/PL-WAIT?act=activate",
+  "/callbacks",
+  "/callbacks?verdict=refused",
+  "/jobs",
+  "/drift",
+  "/settings",
+];
 const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 let world, browser;
 before(async () => {
   world = await startWorld();
+  PAGES.push(`/callbacks/${world.refused}`);
   browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    executablePath: process.env.CHROMIUM,
     // The suite may run as root; two names stand for machines that an attacker controls.
     args: ["--no-sandbox", "--host-resolver-rules=MAP *.test 127.0.0.1"],
   });
@@ -53,14 +64,51 @@ async function signedIn(options) {
 }
 
 async function signIn(page) {
-  await page.goto("/");
-  await page.getByLabel(/token|令牌/).fill(TOKEN);
-  await page.keyboard.press("Enter");
+  await enter(page, TOKEN);
   await page.waitForURL("**/");
+}
+
+/** Gives a token, whatever comes of it. */
+async function enter(page, token) {
+  await page.goto("/");
+  await page.getByLabel(/token|令牌/).fill(token);
+  await page.keyboard.press("Enter");
 }
 
 const shot = (page, name) =>
   page.screenshot({ path: join(process.env.SCREENSHOTS, `${name}.png`), fullPage: true });
+
+test("the token signs in, and nothing is seen before it or after signing out", async () => {
+  const { context, page } = await viewer();
+  for (const path of PAGES) {
+    await page.goto(path);
+    assert.match(await page.title(), /^Sign in/, path);
+    assert.ok(!(await page.locator("body").innerText()).includes("PL-"), path);
+  }
+  await enter(page, `${TOKEN}x`);
+  await page.getByRole("alert").getByText("That is not the token.").waitFor();
+  await signIn(page);
+  assert.match(await page.title(), /^Overview/);
+  const [cookie] = (await context.cookies()).filter(({ name }) => name === "authcoded-session");
+  assert.deepEqual([cookie.httpOnly, cookie.sameSite], [true, "Strict"]);
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByRole("heading", { level: 1, name: "Sign in" }).waitFor();
+  await context.addCookies([cookie]);
+  await page.goto("/licenses");
+  assert.match(await page.title(), /^Sign in/, "an ended session does not come back");
+  await context.close();
+});
+
+test("a refused callback is told with its cause and what to do, in both languages", async () => {
+  for (const [locale, told] of [["en-GB", "What the signature shows"], ["zh-CN", "签名诊断"]]) {
+    const { context, page, faults } = await signedIn({ locale });
+    await page.goto(`/callbacks/${world.refused}`);
+    const section = page.locator("section", { has: page.getByRole("heading", { name: told }) });
+    assert.match(await section.innerText(), locale === "zh-CN" ? /怎么办：/ : /What to do: /);
+    assert.deepEqual(faults, []);
+    await context.close();
+  }
+});
 
 test("a code is found and its timeline read", async () => {
   const { context, page, faults } = await signedIn();
@@ -103,6 +151,15 @@ test("a drift is found and repaired", async () => {
   await row.getByRole("button").click();
   await page.getByRole("heading", { name: "What came of the repair" }).waitFor();
   assert.equal((await world.license("PL-DRIFT")).state, "released");
+  const released = async () => (await world.api("GET", "licenses/PL-DRIFT/events?kind=released")).items.length;
+  assert.equal(await released(), 1);
+  // The browser sends the same form again.
+  await page.reload();
+  await page.getByRole("heading", { name: "What came of the repair" }).waitFor();
+  assert.equal(await released(), 1, "a repair that is played again has no second effect");
+  await page.getByRole("button", { name: "Compare now" }).click();
+  await page.getByRole("heading", { name: "What differs" }).waitFor();
+  assert.equal(await page.getByRole("row", { name: /PL-DRIFT/ }).count(), 0);
   assert.deepEqual(faults, []);
   await context.close();
 });
@@ -121,6 +178,26 @@ test("the language is switched and the zone chosen, and both are kept", async ()
   await context.close();
 });
 
+/** The faults of a page that axe calls serious or worse. */
+async function serious(page) {
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => window.axe.run());
+  const grave = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
+  return grave.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
+}
+
+const name = (path) => path.replace(String(world.refused), "refused").replaceAll(/\W+/g, "-").slice(1) || "front";
+
+test("axe finds no serious fault before signing in", async () => {
+  for (const [lang, locale] of [["en", "en-GB"], ["zh", "zh-CN"]]) {
+    const { context, page } = await viewer({ locale, viewport: PHONE, bypassCSP: true });
+    await page.goto("/licenses");
+    assert.deepEqual(await serious(page), []);
+    await shot(page, `sign-in-${lang}`);
+    await context.close();
+  }
+});
+
 for (const [lang, locale] of [["en", "en-GB"], ["zh", "zh-CN"]]) {
   for (const colorScheme of ["light", "dark"]) {
     test(`axe finds no serious fault, and a phone shows each page whole (${lang}, ${colorScheme})`, async () => {
@@ -131,14 +208,9 @@ for (const [lang, locale] of [["en", "en-GB"], ["zh", "zh-CN"]]) {
           await page.goto(path);
           const wide = await page.evaluate(() => document.documentElement.scrollWidth);
           assert.ok(wide <= viewport.width, `${path} is ${wide} wide at ${viewport.width}`);
-          await page.evaluate(axe);
-          const { violations } = await page.evaluate(() => window.axe.run());
-          const serious = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
-          const told = serious.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
-          assert.deepEqual(told, [], path);
+          assert.deepEqual(await serious(page), [], path);
           const size = viewport === PHONE ? "phone" : "desk";
-          const name = path.split("?")[0].replaceAll("/", "-").slice(1) || "front";
-          await shot(page, `${name}-${lang}-${colorScheme}-${size}`);
+          await shot(page, `${name(path)}-${lang}-${colorScheme}-${size}`);
         }
       }
       assert.deepEqual(faults, []);

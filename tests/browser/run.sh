@@ -1,15 +1,21 @@
 #!/usr/bin/env bash
 # The admin page in a real Chromium. Without arguments it runs, or says what it lacks; --install brings that.
-# Screenshots go to target/browser.
+# CHROMIUM names another one. Screenshots go to target/browser.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
+export CHROMIUM=${CHROMIUM:-$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)}
+
 install() {
-    command -v chromium >/dev/null || {
+    local packages=()
+    [[ -n $CHROMIUM ]] || packages+=(chromium fonts-noto-cjk)
+    command -v npm >/dev/null || packages+=(nodejs npm)
+    ((${#packages[@]} == 0)) || {
         apt-get update -qq &&
-            DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-noto-cjk
+            DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
     }
     npm ci --no-audit --no-fund --ignore-scripts
+    CHROMIUM=${CHROMIUM:-$(command -v chromium)}
 }
 
 if [[ ${1:-} == --install ]]; then
@@ -17,7 +23,7 @@ if [[ ${1:-} == --install ]]; then
 fi
 
 lacking=()
-command -v chromium >/dev/null || lacking+=(chromium)
+[[ -x $CHROMIUM ]] || lacking+=(chromium)
 command -v node >/dev/null || lacking+=(node)
 [[ -d node_modules/playwright-core && -d node_modules/axe-core ]] || lacking+=('node modules')
 if ((${#lacking[@]})); then
@@ -27,6 +33,6 @@ fi
 
 target=$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 export AUTHCODED=$target/debug/authcoded SCREENSHOTS=$target/browser
-[[ -x $AUTHCODED ]] || cargo build
+cargo build --quiet
 mkdir -p "$SCREENSHOTS"
 exec node --test --test-concurrency=1 page.test.mjs

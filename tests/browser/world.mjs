@@ -98,7 +98,7 @@ format = "json"
     until(`${code} is ${state}`, async () => (await license(code)).state === state);
 
   await console_("PUT", "callback-url", { url: `http://${ready.callback}/koogallery/callback` });
-  for (const code of ["PL-LIVE", "PL-DRIFT"]) {
+  for (const code of ["PL-LIVE", "PL-DRIFT", "PL-REFUSED"]) {
     await console_("POST", "codes", { license: code, received: true });
     await api("POST", "licenses", { code, note: "from the fair" });
     await stateIs(code, "activated");
@@ -108,6 +108,12 @@ format = "json"
   await console_("POST", "codes", { license: "PL-WAIT", received: false });
   await api("POST", "licenses", { code: "PL-WAIT" });
   await until("PL-WAIT waits", async () => (await license("PL-WAIT")).last_error_code === "92020004");
+  await console_("POST", "faults", { rules: [{ on: "callback", code: "PL-REFUSED", fault: "wrong_key" }] });
+  await console_("POST", "codes/PL-REFUSED/renew");
+  const refused = await until("a refused call is explained", async () => {
+    const { items } = await api("GET", "callbacks?verdict=refused");
+    return items.find(({ doctor, body }) => doctor && body.includes("PL-REFUSED"))?.id;
+  });
   await console_("POST", "codes/PL-DRIFT/refund", { silent: true });
 
   const stop = async () => {
@@ -118,5 +124,5 @@ format = "json"
     }
     await rm(folder, { recursive: true });
   };
-  return { admin, port: Number(ready.admin.split(":").pop()), api, license, console: console_, stop };
+  return { admin, port: Number(ready.admin.split(":").pop()), api, license, refused, console: console_, stop };
 }

@@ -163,8 +163,13 @@ async fn methods_parameters_fields_and_tokens_are_those_of_the_daemon() {
             methods(&daemon, &document, listener, &operation.path, &target).await;
             token(&daemon, listener, &operation, &target).await;
             if operation.method == Method::GET {
-                let known = parameters(&daemon, listener, &target).await;
+                let (status, known) = parameters(&daemon, listener, &target).await;
                 assert_eq!(operation.query_parameters(), known, "{place}");
+                let open = operation.schemes.is_empty();
+                assert!(
+                    open || status == 400,
+                    "{place} takes a parameter nobody described: {status}"
+                );
             } else {
                 let known = fields(&daemon, listener, &target).await;
                 assert_eq!(document.body_fields(&operation), known, "{place}");
@@ -224,13 +229,14 @@ async fn token(daemon: &Daemon, listener: Listener, operation: &Operation, targe
     assert_eq!(forbidden, listener == Listener::Admin, "{place} called as example.com");
 }
 
-/// The parameters that a path takes, as it tells whoever sends another; none when it takes no notice.
-async fn parameters(daemon: &Daemon, listener: Listener, target: &str) -> BTreeSet<String> {
+/// What is answered to a parameter that nobody described, and those that the path takes, as it tells then.
+async fn parameters(daemon: &Daemon, listener: Listener, target: &str) -> (u16, BTreeSet<String>) {
     let target = format!("{target}?nonsense=1");
     let answered = daemon.request(listener, &Method::GET, &target).send().await;
     let detail = answered.body["detail"].as_str().unwrap_or_default();
     let known = detail.split_once("known are: ").map_or("", |(_, known)| known);
-    known.split(", ").filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    let known = known.split(", ").filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    (answered.status, known)
 }
 
 /// The fields that a body may have, as it is told to whoever sends another.
@@ -506,6 +512,12 @@ async fn refusals(asker: &mut Asker<'_>) {
         ("GET /v1/licenses?state=gone", "bad-request"),
         ("GET /v1/orders?state=gone", "bad-request"),
         ("GET /v1/events?since=yesterday", "bad-request"),
+        ("GET /v1/events?since=", "bad-request"),
+        ("GET /v1/events?kind=gone", "bad-request"),
+        ("GET /v1/events?source=gone", "bad-request"),
+        ("GET /v1/callbacks?verdict=gone", "bad-request"),
+        ("GET /v1/alarms?cursor=clock", "bad-request"),
+        ("POST /v1/licenses/PL-NEVER-SEEN/query?now=1", "bad-request"),
         ("GET /v1/probes?cursor=x", "bad-request"),
     ] {
         asker.refused(Admin, line, none(), problem).await;

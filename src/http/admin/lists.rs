@@ -5,10 +5,11 @@ use crate::domain::license::Code;
 use crate::domain::slots::parse_rfc3339;
 use crate::domain::state::State;
 use crate::domain::time::Timestamp;
+use crate::domain::transition::{EventKind, Source};
 use crate::http::body::Query;
 use crate::http::problem::Problem;
 use crate::http::shapes;
-use crate::store::{CallbackFilter, EventFilter, LicenseFilter, UsageFilter};
+use crate::store::{CallbackFilter, EventFilter, LicenseFilter, UsageFilter, Verdict};
 
 /// Items in a list unless the caller says otherwise.
 const LIMIT_DEFAULT: usize = 100;
@@ -49,8 +50,8 @@ impl Admin {
         let limit = limit(&query)?;
         let filter = EventFilter {
             code: code.map(|code| code.as_str().to_owned()).or_else(|| query.text("code")),
-            kind: query.text("kind"),
-            source: query.text("source"),
+            kind: word(&query, "kind", EventKind::ALL.map(EventKind::as_str))?,
+            source: word(&query, "source", Source::ALL.map(Source::as_str))?,
             order_id: query.text("order_id"),
             since: instant(&query, "since")?,
             until: instant(&query, "until")?,
@@ -73,7 +74,7 @@ impl Admin {
         let limit = limit(&query)?;
         let filter = CallbackFilter {
             code: query.text("code"),
-            verdict: query.text("verdict"),
+            verdict: word(&query, "verdict", Verdict::ALL.map(Verdict::as_str))?,
             activity: query.text("activity"),
             below: query.parsed("cursor", "a cursor from an earlier answer")?,
             limit: limit + 1,
@@ -133,6 +134,21 @@ pub(in crate::http) fn state(query: &Query) -> Result<Option<State>, Problem> {
                 .ok_or_else(|| Problem::bad_request(format!("state must be one of {states}")))
         })
         .transpose()
+}
+
+/// One of the words that a parameter may have.
+fn word<const N: usize>(
+    query: &Query,
+    name: &str,
+    words: [&'static str; N],
+) -> Result<Option<String>, Problem> {
+    match query.get(name) {
+        Some(given) if !words.contains(&given) => {
+            let known = words.join(", ");
+            Err(Problem::bad_request(format!("{name} must be one of {known}")))
+        }
+        given => Ok(given.map(str::to_owned)),
+    }
 }
 
 /// Where a page of usage begins: the day and the code that the one before ended with.

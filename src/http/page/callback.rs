@@ -1,13 +1,14 @@
 //! One callback: what came, what was decided, what was answered.
 
 use super::answers::{self, Away};
-use super::front::callback_code;
+use super::front::{callback_code, is_our_heartbeat};
 use super::layout::{Tab, facts, told, verdict_mark};
 use super::texts::Text;
 use super::view::View;
-use super::{Page, words};
+use super::{Page, causes, words};
 use crate::http::body::Query;
 use crate::http::problem::Answer;
+use crate::protocol::signature_doctor::Cause;
 use crate::store::CallbackRow;
 use maud::{Markup, html};
 
@@ -18,15 +19,15 @@ impl Page {
         id: &str,
         query: Option<&str>,
     ) -> Result<Answer, Away> {
-        Query::parse(query, &[])?;
+        Query::of_form(query, &[])?;
         let id = id.parse().map_err(|_| Away::NotFound)?;
         let row = self.lifecycle.store.read(|snapshot| snapshot.callback(id))?;
         let row = row.ok_or(Away::NotFound)?;
         let content = html! {
             (came(view, &row))
             (decided(view, &row))
-            @if let Some(word) = doctors_word(&row) {
-                section { h2 { (view.t(Text::DoctorSays)) } p { (told(&word)) } }
+            @if let Some(word) = row.doctor.as_ref().filter(|_| !is_our_heartbeat(&row)) {
+                (doctor(view, word))
             }
             (answered(view, &row))
         };
@@ -68,15 +69,28 @@ fn decided(view: &View, row: &CallbackRow) -> Markup {
         section {
             h2 { (view.t(Text::WhatWasDecided)) }
             p { (verdict_mark(view, &row.verdict)) }
+            @if is_our_heartbeat(row) { p .message { (view.t(Text::OwnHeartbeat)) } }
             @if let Some((_, means)) = words::verdict(&row.verdict) { p { (view.t(means)) } }
-            @if !row.detail.is_empty() { p { (told(&row.detail)) } }
+            @if !row.detail.is_empty() { p { (told(view, &row.detail)) } }
         }
     }
 }
 
-/// What the signature's shape says of a call that was refused, once somebody looks at it.
-fn doctors_word(row: &CallbackRow) -> Option<String> {
-    row.doctor.clone()
+/// Why the signature of a refused call did not hold, and what to do about it.
+fn doctor(view: &View, word: &str) -> Markup {
+    html! {
+        section {
+            h2 { (view.t(Text::DoctorSays)) }
+            @match Cause::parse(word) {
+                None => p { code { (word) } },
+                Some(cause) => {
+                    @let (name, remedy) = causes::told(cause, view.lang);
+                    p { strong { (name) } " " code { (word) } }
+                    p { strong { (view.t(Text::WhatToDo)) } (view.t(Text::Colon)) (view.prose(remedy)) }
+                }
+            }
+        }
+    }
 }
 
 fn answered(view: &View, row: &CallbackRow) -> Markup {

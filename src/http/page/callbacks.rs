@@ -18,7 +18,7 @@ const ACTIVITIES: [&str; 3] =
 
 impl Page {
     pub(super) async fn callbacks(&self, view: &View, query: Option<&str>) -> Result<Answer, Away> {
-        let query = Query::parse(query, &["code", "verdict", "activity", "limit", "cursor"])?;
+        let query = Query::of_form(query, &["code", "verdict", "activity", "limit", "cursor"])?;
         let limit = admin::limit(&query)?;
         let below: Option<i64> = query.parsed("cursor", "a cursor from an earlier page")?;
         let filter = CallbackFilter {

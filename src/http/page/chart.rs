@@ -107,8 +107,17 @@ fn legend_row(view: &View, state: State, n: i64, total: i64) -> Markup {
                 a href={ "/licenses?state=" (word) } { (view.t(words::state(state))) }
             }
             td .number { (n) }
-            td .number { (n * 100 / total.max(1)) " %" }
+            td .number { (share(n, total)) " %" }
         }
+    }
+}
+
+/// Per cent, with a tenth where there is one: whole numbers alone would not add up.
+fn share(n: i64, total: i64) -> String {
+    let tenths = (n * 1_000 + total / 2) / total.max(1);
+    match tenths % 10 {
+        0 => (tenths / 10).to_string(),
+        tenth => format!("{}.{tenth}", tenths / 10),
     }
 }
 
@@ -135,6 +144,15 @@ fn bar(view: &View, counts: &[(State, i64)], total: i64) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shares_are_rounded_to_tenths() {
+        for (n, total, shown) in
+            [(0, 0, "0"), (1, 8, "12.5"), (1, 3, "33.3"), (2, 3, "66.7"), (8, 8, "100")]
+        {
+            assert_eq!(share(n, total), shown);
+        }
+    }
 
     #[test]
     fn a_day_in_beijing_has_two_halves() {

@@ -30,7 +30,7 @@ struct Asked {
 
 /// The page before anything was asked.
 pub(super) fn ask(view: &View, query: Option<&str>) -> Result<Answer, Away> {
-    Query::parse(query, &[])?;
+    Query::of_form(query, &[])?;
     Ok(shown(view, &Asked::default(), &html! {}))
 }
 
@@ -165,7 +165,7 @@ fn compared(view: &View, page: &DriftPage, asked: &Asked) -> Markup {
     html! {
         section #found {
             h2 { (view.t(Text::Differences)) }
-            @if page.unasked > 0 { p role="alert" { (view.t(Text::Unasked)) ": " (page.unasked) } }
+            @if page.unasked > 0 { p role="alert" { (view.t(Text::Unasked)) (view.t(Text::Colon)) (page.unasked) } }
             @if page.items.is_empty() && page.unasked == 0 { p .well { (view.t(Text::NoDrift)) } }
             @if !page.items.is_empty() { (table(view, &columns, &rows)) }
             @if repairable.len() > 1 { (repair_all(view, &repairable)) }
@@ -196,7 +196,7 @@ fn drift_row(view: &View, drift: &Drift) -> Markup {
                     }
                 }
             }
-            td { (told(&drift.why)) }
+            td { (told(view, &drift.why)) }
             td {
                 @if drift.repair != "none" {
                     form method="post" action="/drift" {

@@ -22,7 +22,7 @@ impl Form {
         let bytes = body::read(request.into_body()).await.map_err(Problem::from)?;
         let text = std::str::from_utf8(&bytes)
             .map_err(|_| Problem::bad_request("the form is not UTF-8"))?;
-        Ok(Self(Query::parse(Some(text), &FIELDS)?))
+        Ok(Self(Query::of_form(Some(text), &FIELDS)?))
     }
 
     /// A field; empty is absent.

@@ -5,6 +5,7 @@ use super::layout::{Tab, code_link, table, told, verdict_mark};
 use super::texts::Text;
 use super::view::{View, encoded};
 use super::{Page, chart, words};
+use crate::domain::dial_test::PROBE_CODE;
 use crate::domain::state::State;
 use crate::domain::time::{DAY_MS, Timestamp};
 use crate::guard::{Alarm, Availability, FailedOrdersReport, Severity};
@@ -41,7 +42,7 @@ struct Front {
 
 impl Page {
     pub(super) fn front(&self, view: &View, query: Option<&str>) -> Result<Answer, Away> {
-        Query::parse(query, &[])?;
+        Query::of_form(query, &[])?;
         let front = self.look(view.now)?;
         let content = html! {
             (find(view))
@@ -82,7 +83,15 @@ impl Page {
 
 /// Without what the heartbeats and the marketplace's dial tests sent.
 fn real(callbacks: Vec<CallbackRow>) -> Vec<CallbackRow> {
-    callbacks.into_iter().filter(|row| !row.test).take(CALLBACKS).collect()
+    let real = |row: &CallbackRow| !row.test && !is_our_heartbeat(row);
+    callbacks.into_iter().filter(real).take(CALLBACKS).collect()
+}
+
+/// Whether a refused call is one that our heartbeat wants to be refused: nothing proves it, and nothing else
+/// uses its code.
+pub(super) fn is_our_heartbeat(row: &CallbackRow) -> bool {
+    row.signed_at.is_none()
+        && row.body.windows(PROBE_CODE.len()).any(|part| part == PROBE_CODE.as_bytes())
 }
 
 /// The shortest way to a code.
@@ -155,7 +164,10 @@ impl Front {
                 tr {
                     td { (row.call.name.order_id) }
                     td { (code_link(view, Some(row.call.name.code.as_str()).filter(|code| !code.is_empty()))) }
-                    td { (row.call.name.activity) " " (row.call.name.scene) }
+                    td {
+                        (view.word(words::activity(&row.call.name.activity), &row.call.name.activity))
+                        " " code { (row.call.name.scene) }
+                    }
                     td { (row.call.result_code.as_str()) }
                     td { (view.maybe_time(row.call.given_up_at)) }
                 }
@@ -166,13 +178,13 @@ impl Front {
             section {
                 h2 { (view.t(Text::DialTests)) }
                 p {
-                    (view.t(Text::FailingDays)) ": " strong { (stand.delisting.failing_days) }
+                    (view.t(Text::FailingDays)) (view.t(Text::Colon)) strong { (stand.delisting.failing_days) }
                     " · " (view.t(Text::LastDialTest)) " " (view.maybe_time(stand.last_dial_test))
                 }
                 p {
-                    (view.t(Text::FailedOrders)) ": " strong { (orders.orders.failed) }
+                    (view.t(Text::FailedOrders)) (view.t(Text::Colon)) strong { (orders.orders.failed) }
                     " (" (view.t(Text::OrdersAllowed)) " " (orders.allowed) ")"
-                    " · " (view.t(Text::OrdersAtRisk)) ": " (orders.orders.at_risk)
+                    " · " (view.t(Text::OrdersAtRisk)) (view.t(Text::Colon)) (orders.orders.at_risk)
                 }
                 @if self.restart_list.is_empty() {
                     p { (view.t(Text::NothingToRestart)) }
@@ -199,7 +211,7 @@ impl Front {
                 h2 { (view.t(Text::LastCallbacks)) }
                 @if self.callbacks.is_empty() { p { (view.t(Text::NoCallbacks)) } }
                 @else { (callback_table(view, &self.callbacks)) }
-                p { a href="/callbacks" { (view.t(Text::Callbacks)) } }
+                p { a href="/callbacks" { (view.t(Text::AllCallbacks)) } }
             }
         }
     }
@@ -217,7 +229,7 @@ pub(super) fn alarm_card(view: &View, alarm: &Alarm) -> Markup {
         article class={ "alarm alarm-" (alarm.severity.as_str()) } {
             h3 {
                 span .mark { (view.t(severity)) } " "
-                @match known { Some((title, _)) => (title), None => (told(&alarm.text)) }
+                @match known { Some((title, _)) => (title), None => (told(view, &alarm.text)) }
             }
             p {
                 (view.t(Text::Since)) " " (view.time(alarm.since))
@@ -226,12 +238,12 @@ pub(super) fn alarm_card(view: &View, alarm: &Alarm) -> Markup {
                     " · " a .code href={ "/licenses/" (encoded(code)) } { (code) }
                 }
             }
-            @if known.is_some() { p .hint { (told(&alarm.text)) } }
+            @if known.is_some() { p .hint { (told(view, &alarm.text)) } }
             p {
-                strong { (view.t(Text::WhatToDo)) } ": "
+                strong { (view.t(Text::WhatToDo)) } (view.t(Text::Colon))
                 @match known {
                     Some((_, Some(remedy))) => (remedy),
-                    Some((_, None)) | None => (told(alarm.what_to_do)),
+                    Some((_, None)) | None => (told(view, alarm.what_to_do)),
                 }
             }
         }
@@ -253,9 +265,9 @@ pub(super) fn callback_table(view: &View, callbacks: &[CallbackRow]) -> Markup {
             tr {
                 td { a href={ "/callbacks/" (row.id) } { (row.id) } }
                 td { (view.time(row.received_at)) }
+                td { (verdict_mark(view, &row.verdict)) }
                 td { (view.word(words::activity(&row.activity), &row.activity)) }
                 td { (callback_code(view, row)) }
-                td { (verdict_mark(view, &row.verdict)) }
                 td { code { (row.result_code) } }
                 td { (row.duration_ms) " " (view.t(Text::Milliseconds)) }
             }
@@ -264,9 +276,9 @@ pub(super) fn callback_table(view: &View, callbacks: &[CallbackRow]) -> Markup {
     let columns = [
         Text::Number,
         Text::ReceivedAt,
+        Text::Verdict,
         Text::Activity,
         Text::Code,
-        Text::Verdict,
         Text::Answered,
         Text::Took,
     ];

@@ -2,12 +2,12 @@
 
 use super::answers::{self, Away};
 use super::form::Form;
-use super::layout::{Tab, message, outcome_mark, table, told};
+use super::layout::{Tab, message, outcome_mark, table, told_briefly};
 use super::texts::Text;
 use super::view::{View, with_query};
 use super::{Page, words};
 use crate::domain::slots::{Plan, TimeOfDay, Zone};
-use crate::domain::time::MINUTE_MS;
+use crate::domain::time::{HOUR_MS, MINUTE_MS};
 use crate::http::body::Query;
 use crate::http::problem::Answer;
 use crate::schedule::{JobStatus, Manual};
@@ -20,7 +20,7 @@ const HEARTBEATS: usize = 10;
 
 impl Page {
     pub(super) fn jobs(&self, view: &View, query: Option<&str>) -> Result<Answer, Away> {
-        let query = Query::parse(query, &["told"])?;
+        let query = Query::of_form(query, &["told"])?;
         let jobs = self.board.status(&self.lifecycle.store)?;
         let probes = self.lifecycle.store.read(|snapshot| snapshot.probes(None, HEARTBEATS))?;
         let columns = [
@@ -79,7 +79,7 @@ fn job_row(view: &View, job: &JobStatus) -> Markup {
                     None => (view.t(Text::Nothing)),
                 }
             }
-            td { code { (view.maybe(last.and_then(|run| run.counts.as_deref()))) } }
+            td { (counts(view, last.and_then(|run| run.counts.as_deref()))) }
             td { (view.maybe_time(job.next_due)) }
             td {
                 form method="post" action="/jobs" {
@@ -88,6 +88,25 @@ fn job_row(view: &View, job: &JobStatus) -> Markup {
                         (view.t(Text::RunNow)) ": " (view.word(words::job(job.name), job.name))
                     } { (view.t(Text::RunNow)) }
                 }
+            }
+        }
+    }
+}
+
+/// What a run did: whatever it counted that was not nothing.
+fn counts(view: &View, stored: Option<&str>) -> Markup {
+    let counts: Value = stored.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let done = counts.as_object().into_iter().flatten().filter(|(_, value)| **value != 0);
+    let done: Vec<_> = done.collect();
+    html! {
+        @if stored.is_none() { (view.t(Text::Nothing)) }
+        @else if done.is_empty() { (view.t(Text::NothingToDo)) }
+        @for (at, (name, value)) in done.iter().enumerate() {
+            @if at > 0 { " · " }
+            (view.word(words::count(name), name)) " "
+            @match value.as_str() {
+                Some(text) => (view.word(words::outcome(text), text)),
+                None => (value),
             }
         }
     }
@@ -103,10 +122,12 @@ fn plan(view: &View, plan: &Plan) -> String {
         Plan::HalfDays { morning, afternoon } => {
             format!("{morning} {afternoon} {}", Zone::SHANGHAI)
         }
-        Plan::Hourly { minute } => format!("{} :{minute:02}", view.t(Text::Hourly)),
+        Plan::Hourly { minute } => format!("{} xx:{minute:02}", view.t(Text::Hourly)),
+        Plan::Every(ms) if ms % HOUR_MS == 0 => {
+            format!("{} {} {}", view.t(Text::Every), ms / HOUR_MS, view.t(Text::Hours))
+        }
         Plan::Every(ms) => {
-            let minutes = ms / MINUTE_MS;
-            format!("{} {minutes} {}", view.t(Text::Every), view.t(Text::Minutes))
+            format!("{} {} {}", view.t(Text::Every), ms / MINUTE_MS, view.t(Text::Minutes))
         }
     }
 }
@@ -121,10 +142,10 @@ fn heartbeat(view: &View, probe: &ProbeRow, is_last: bool) -> Markup {
         details open[is_last || probe.outcome == "failed"] {
             summary {
                 (view.time(probe.started_at)) " " (outcome_mark(view, &probe.outcome)) " "
-                (view.t(Text::Slot)) " " code { (probe.slot) }
+                (view.t(Text::Slot)) " " (told_briefly(view, &probe.slot))
             }
             @if let Some(days) = probe.certificate_days {
-                p { (view.t(Text::CertificateDays)) ": " (days) }
+                p { (view.t(Text::CertificateDays)) (view.t(Text::Colon)) (days) }
             }
             (table(view, &columns, &rows))
         }
@@ -145,7 +166,13 @@ fn step_row(view: &View, step: &Value) -> Markup {
                 }
             }
             td { (number("duration_ms").unwrap_or(0)) " " (view.t(Text::Milliseconds)) }
-            td { (told(text("detail"))) }
+            td {
+                (told_briefly(view, text("detail")))
+                @if let Some(remedy) = step["what_to_do"].as_str() {
+                    br;
+                    strong { (view.t(Text::WhatToDo)) } (view.t(Text::Colon)) (told_briefly(view, remedy))
+                }
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::texts::{Lang, Text};
 use super::view::{View, encoded};
-use super::words;
+use super::{phrases, words};
 use crate::domain::state::State;
 use maud::{DOCTYPE, Markup, html};
 
@@ -173,9 +173,42 @@ pub(super) fn code_link(view: &View, code: Option<&str>) -> Markup {
     }
 }
 
-/// What the daemon wrote for people; it writes English.
-pub(super) fn told(text: &str) -> Markup {
-    html! { span lang="en" { (text) } }
+/// What the daemon wrote for people, which it writes in English: in the viewer's language with the original below
+/// it, or else as it is.
+pub(super) fn told(view: &View, text: &str) -> Markup {
+    html! {
+        @match phrases::in_lang(text, view.lang) {
+            Some(phrase) => {
+                (view.prose(&phrase))
+                small .original lang="en" { (view.prose(text)) }
+            }
+            None => span lang="en" { (view.prose(text)) },
+        }
+    }
+}
+
+/// The same without the original, where many stand below each other and each is short.
+pub(super) fn told_briefly(view: &View, text: &str) -> Markup {
+    match phrases::in_lang(text, view.lang) {
+        Some(phrase) => view.prose(&phrase),
+        None => html! { span lang="en" { (view.prose(text)) } },
+    }
+}
+
+/// The same of what happened: where nothing was written, or only in English, what such a thing means is said
+/// first.
+pub(super) fn told_of(view: &View, text: &str, means: Option<Text>) -> Markup {
+    let is_told =
+        !text.is_empty() && (view.lang == Lang::En || phrases::in_lang(text, view.lang).is_some());
+    html! {
+        @match means.filter(|_| !is_told) {
+            None => (told(view, text)),
+            Some(means) => {
+                (view.t(means))
+                @if !text.is_empty() { small .original lang="en" { (view.prose(text)) } }
+            }
+        }
+    }
 }
 
 /// A message above a page's content.

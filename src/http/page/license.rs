@@ -91,7 +91,7 @@ impl Page {
         segment: &str,
         query: Option<&str>,
     ) -> Result<Answer, Away> {
-        let query = Query::parse(query, &["act", "told", "cursor"])?;
+        let query = Query::of_form(query, &["act", "told", "cursor"])?;
         let code = code_of(segment)?;
         let from = match query.get("cursor") {
             None => Cursor::default(),
@@ -191,6 +191,14 @@ impl Page {
     }
 }
 
+/// The marketplace's code with what it means.
+fn last_error(view: &View, code: Option<&str>) -> Markup {
+    html! {
+        (view.maybe(code))
+        @if let Some(means) = code.and_then(words::marketplace_code) { " " (view.t(means)) }
+    }
+}
+
 /// What the page of one code shows.
 struct Sheet<'a> {
     row: &'a LicenseRow,
@@ -225,7 +233,7 @@ impl Sheet<'_> {
             form #confirm .card method="post" action=(self.path()) {
                 (view.token_field())
                 input type="hidden" name="act" value=(act.as_str());
-                h2 { (view.t(Text::ConfirmTitle)) ": " (view.t(act.name())) }
+                h2 { (view.t(Text::ConfirmTitle)) (view.t(Text::Colon)) (view.t(act.name())) }
                 p { (view.t(act.means())) }
                 label for="reason" { (view.t(Text::ReasonLabel)) }
                 textarea #reason name="reason" rows="2" maxlength="1000"
@@ -270,7 +278,7 @@ impl Sheet<'_> {
             (Text::Registered, view.time(license.registered_at)),
             (Text::ActivatedAt, view.maybe_time(license.activated_at)),
             (Text::NextActivation, view.maybe_time(self.row.next_activation_at)),
-            (Text::LastError, text(license.last_error_code.as_deref())),
+            (Text::LastError, last_error(view, license.last_error_code.as_deref())),
             (Text::Order, text(license.order_id.as_ref().map(OrderId::as_str))),
             (Text::Product, text(license.product_id.as_deref())),
             (Text::Note, text(license.note.as_deref())),

@@ -32,7 +32,7 @@ struct Asked {
 
 impl Page {
     pub(super) async fn licenses(&self, view: &View, query: Option<&str>) -> Result<Answer, Away> {
-        let query = Query::parse(query, &["state", "text", "sort", "limit", "cursor", "format"])?;
+        let query = Query::of_form(query, &["state", "text", "sort", "limit", "cursor", "format"])?;
         let asked = Asked::parse(&query)?;
         if query.get("format") == Some("csv") {
             let filter = LicenseFilter { limit: export::AT_ONCE, ..asked.filter() };

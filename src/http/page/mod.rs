@@ -6,6 +6,7 @@
 mod answers;
 mod callback;
 mod callbacks;
+mod causes;
 mod chart;
 mod drift;
 mod export;
@@ -15,6 +16,7 @@ mod jobs;
 mod layout;
 mod license;
 mod licenses;
+mod phrases;
 mod session;
 mod settings;
 mod sign_in;

@@ -26,7 +26,7 @@ const OFFERED: [&str; 8] = [
 
 impl Page {
     pub(super) fn settings(&self, view: &View, query: Option<&str>) -> Result<Answer, Away> {
-        let query = Query::parse(query, &["told"])?;
+        let query = Query::of_form(query, &["told"])?;
         let rows = html! {
             @for (key, value) in &self.shown.borrow().settings {
                 tr { th scope="row" { code { (key) } } td { code { (value) } } }

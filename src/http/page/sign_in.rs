@@ -14,7 +14,7 @@ use std::time::Instant;
 
 /// The page itself; whoever is signed in has nothing to do here.
 pub(super) fn show(view: &View, query: Option<&str>) -> Result<Answer, Away> {
-    let query = Query::parse(query, &["back"])?;
+    let query = Query::of_form(query, &["back"])?;
     let back = back(query.get("back"));
     if view.form_token.is_some() {
         return Ok(answers::to(&back));

@@ -98,6 +98,7 @@ texts! {
     Yes: "是", "yes";
     No: "否", "no";
     Nothing: "—", "–";
+    Colon: "：", ": ";
     More: "下一页", "Next page";
     ToTheStart: "回到第一页", "Back to the first page";
     Days: "天", "d";
@@ -154,6 +155,7 @@ texts! {
     LastHeartbeat: "上次心跳", "Last heartbeat";
     LicensesByState: "各状态的授权码", "Codes by state";
     LastCallbacks: "最近的回调", "Last callbacks";
+    AllCallbacks: "全部回调", "All callbacks";
     NoCallbacks: "还没有收到回调。", "No callback has come yet.";
     State: "状态", "State";
     Count: "数量", "Codes";
@@ -245,6 +247,7 @@ texts! {
     WhatWasDecided: "如何判定", "What was decided";
     WhatWasAnswered: "如何应答", "What was answered";
     BodyAsReceived: "请求体原文", "The body as received";
+    OwnHeartbeat: "这是我们自己的可用性心跳：它本应被拒绝。", "This is our own availability heartbeat: it must be refused.";
     DoctorSays: "签名诊断", "What the signature shows";
     Number: "编号", "No.";
     NoCallbacksFound: "没有符合条件的回调。", "No callback is like that.";
@@ -264,6 +267,29 @@ texts! {
     Every: "每", "every";
     Hourly: "每小时", "hourly at";
     NeverRan: "尚未运行", "not yet";
+    NothingToDo: "无事可做", "nothing to do";
+    CountAlarms: "清除的告警", "alarms removed";
+    CountAsked: "已询问", "asked";
+    CountBackup: "备份文件", "backup";
+    CountBackupBytes: "备份字节数", "bytes of it";
+    CountBackupsRemoved: "删除的旧备份", "old backups removed";
+    CountCallbacks: "清除的回调", "callbacks removed";
+    CountCalls: "调用", "calls";
+    CountFailed: "失败", "failed";
+    CountFailedCalls: "清除的失败调用", "failed calls removed";
+    CountGaps: "清除的漏收时段", "gaps removed";
+    CountGivenUp: "被放弃的调用", "calls given up";
+    CountJobs: "清除的任务记录", "runs removed";
+    CountLeft: "留待下次", "left for later";
+    CountNonces: "遗忘的 nonce", "nonces forgotten";
+    CountOrders: "到达的订单", "orders arrived";
+    CountProbe: "心跳编号", "heartbeat number";
+    CountProbes: "清除的心跳", "heartbeats removed";
+    CountRepaired: "已修复", "repaired";
+    CountSeen: "已查看", "looked at";
+    CountSent: "已发送", "sent";
+    CountUsage: "清除的用量", "usage removed";
+    CountWaiting: "等待中", "waiting";
     Slot: "时段", "Slot";
 
     // Drift.
@@ -349,6 +375,38 @@ texts! {
     KindAlarm: "告警", "alarm";
     KindOperator: "人工操作", "operator";
 
+    // What each kind means.
+    RegisteredMeans: "授权码已登记。", "The code was registered.";
+    ReceivedEventMeans: "买家已领取该授权码。", "The buyer has received the code.";
+    ActivatedMeans: "云商店已确认激活。", "KooGallery confirmed the activation.";
+    ActivationWaitingMeans: "买家尚未领取，激活在等待。", "The buyer has not received the code: its activation waits.";
+    ActivationFailedMeans: "云商店拒绝激活，不再自动重试。", "KooGallery refused the activation; it is not tried again by itself.";
+    RenewedMeans: "续费已生效。", "A renewal is in force.";
+    UnrenewedMeans: "续费已退订。", "A renewal was returned.";
+    FrozenMeans: "云商店冻结了该授权码，软件随即被拒绝。", "KooGallery froze the code; the software is denied from now on.";
+    ThawedMeans: "冻结已解除。", "The freeze has ended.";
+    ReleasedMeans: "该授权码已永久结束。", "The code has ended for ever.";
+    ExpiredMeans: "云商店确认该授权码已到期。", "KooGallery confirmed that the code has ended.";
+    ObservedMeans: "从云商店得知。", "Learnt from KooGallery.";
+    RepairedMeans: "已按云商店的答复更正本地记录。", "What is stored here was corrected by KooGallery's answer.";
+    StaleEventMeans: "比已处理的更早，未生效。", "Older than what was applied before: without effect.";
+    OrphanEventMeans: "回调中的授权码本地没有。", "A callback named a code that is not known here.";
+    AdoptedMeans: "本地此前没有该授权码，已按云商店的答复收编。", "The code was not known here; it was taken in as KooGallery told of it.";
+    ContradictionMeans: "所到的内容与状态不符，什么都没有改变。", "What came does not fit the state: nothing was changed.";
+    ProbeMeans: "进行了可用性心跳。", "An availability heartbeat was run.";
+    JobMeans: "后台任务失败。", "A background job failed.";
+    AlarmMeans: "告警有变化。", "An alarm has changed.";
+    OperatorMeans: "操作员下达了命令。", "An operator gave an order.";
+
+    // The marketplace's codes.
+    Code92020001: "云商店系统异常，会自动重试", "KooGallery's own fault: it is tried again";
+    Code92020002: "云商店认为请求参数有误", "KooGallery calls our request wrong";
+    Code92020003: "授权码当前状态不允许", "the code's state does not allow it";
+    Code92020004: "买家尚未领取", "the buyer has not received the code";
+    Code92020005: "云商店没有该授权码", "KooGallery does not know the code";
+    Code92020011: "尚未激活", "not activated";
+    Code92020020: "批次中有不合法的授权码", "a code of the batch is invalid";
+
     // Sources of events.
     SourceCallback: "回调", "callback";
     SourceActivation: "激活", "activation";
@@ -421,7 +479,8 @@ mod tests {
         let chinese = |text: &str| text.chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c));
         for text in Text::ALL {
             let (zh, en) = (text.in_lang(Lang::Zh), text.in_lang(Lang::En));
-            assert!(chinese(zh) || *text == Text::Nothing, "{text:?} is not in Chinese: {zh}");
+            let a_sign = matches!(text, Text::Nothing | Text::Colon);
+            assert!(chinese(zh) || a_sign, "{text:?} is not in Chinese: {zh}");
             assert!(!chinese(en) && !en.is_empty(), "{text:?} is not in English: {en}");
             assert_eq!(zh.ends_with('。'), en.ends_with('.') && *text != Text::Number, "{text:?}");
         }

@@ -3,7 +3,7 @@
 //! Invariant: pages go on where the one before ended in each table, so that nothing is shown twice or left out
 //! while more is being written.
 
-use super::layout::{told, verdict_mark};
+use super::layout::{told, told_of, verdict_mark};
 use super::texts::Text;
 use super::view::View;
 use super::words;
@@ -128,7 +128,7 @@ fn event_row(view: &View, row: &EventRow) -> Markup {
             td { (view.time(row.at)) }
             td { (view.word(words::kind(&row.kind), &row.kind)) }
             td { (view.word(words::source(&row.source), &row.source)) }
-            td {
+            td .change .empty[row.to.is_none()] {
                 @match (&row.from, &row.to) {
                     (Some(from), Some(to)) => {
                         (view.word(state(from), from)) " → " (view.word(state(to), to))
@@ -137,10 +137,10 @@ fn event_row(view: &View, row: &EventRow) -> Markup {
                     (_, None) => (view.t(Text::Nothing)),
                 }
             }
-            td { code { (view.maybe(row.result_code.as_deref())) } }
+            td .empty[row.result_code.is_none()] { code { (view.maybe(row.result_code.as_deref())) } }
             td {
                 @if let Some(order) = &row.order_id { (view.t(Text::Order)) " " code { (order) } " " }
-                (told(&row.detail))
+                (told_of(view, &row.detail, words::kind_means(&row.kind)))
             }
         }
     }
@@ -154,7 +154,7 @@ fn callback_row(view: &View, row: &CallbackRow) -> Markup {
             td { (view.t(Text::SourceCallback)) }
             td { (view.word(words::activity(&row.activity), &row.activity)) " " (verdict_mark(view, &row.verdict)) }
             td { code { (row.result_code) } }
-            td { (told(&row.detail)) }
+            td { (told(view, &row.detail)) }
         }
     }
 }

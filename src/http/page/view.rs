@@ -1,10 +1,13 @@
 //! How a viewer sees: the language, the time zone, the time now, and the session's token for forms.
 
 use super::texts::{Lang, Text};
-use crate::domain::slots::Zone;
+use crate::domain::slots::{Zone, parse_rfc3339};
 use crate::domain::time::{DAY_MS, HOUR_MS, MINUTE_MS, Timestamp};
 use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// Characters of an instant such as `2026-11-21T08:30:00.000Z`.
+const INSTANT_LEN: usize = 24;
 
 /// One viewer, asking for one page.
 #[derive(Debug, Clone)]
@@ -35,6 +38,30 @@ impl View {
     /// An instant in the viewer's zone, which every page names.
     pub(super) fn time(&self, at: Timestamp) -> Markup {
         html! { time datetime=(at.to_string()) { (self.zone.date_time(at)) } }
+    }
+
+    /// A text in which each instant stands in the viewer's zone, as everywhere on the page.
+    pub(super) fn with_times(&self, text: &str) -> String {
+        let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
+        while let Some((before, at, after)) = instant_in(rest) {
+            shown.push_str(before);
+            shown.push_str(&self.zone.date_time(at));
+            rest = after;
+        }
+        shown + rest
+    }
+
+    /// The same, with what stands between backticks as code.
+    pub(super) fn prose(&self, text: &str) -> Markup {
+        let text = self.with_times(text);
+        let paired = text.matches('`').count().is_multiple_of(2);
+        html! {
+            @if paired {
+                @for (nth, part) in text.split('`').enumerate() {
+                    @if nth % 2 == 1 { code { (part) } } @else { (part) }
+                }
+            } @else { (text) }
+        }
     }
 
     /// The same of what may not be known.
@@ -72,6 +99,15 @@ impl View {
             }
         }
     }
+}
+
+/// The first instant of a text as the daemon writes it, and what stands around it.
+fn instant_in(text: &str) -> Option<(&str, Timestamp, &str)> {
+    text.match_indices('Z').find_map(|(end, _)| {
+        let begin = end.checked_sub(INSTANT_LEN - 1)?;
+        let at = parse_rfc3339(text.get(begin..=end)?)?;
+        Some((&text[..begin], at, &text[end + 1..]))
+    })
 }
 
 /// One part of a path or query, with everything but letters and digits escaped.
@@ -117,6 +153,24 @@ mod tests {
         assert_eq!(view.zone_name(), "Asia/Shanghai (UTC+08:00)");
         view.zone = "America/St_Johns".parse().expect("a zone");
         assert_eq!(view.zone_name(), "America/St_Johns (UTC-03:30)");
+    }
+
+    #[test]
+    fn times_in_a_text_are_in_the_viewers_zone_too() {
+        let view = view(Lang::En);
+        let shown = |text| view.with_times(text);
+        assert_eq!(
+            shown("next try at 2026-11-21T08:30:00.000Z, not 2026-11-21T08:31:00.500Z"),
+            "next try at 2026-11-21 16:30:00, not 2026-11-21 16:31:00"
+        );
+        let prose = view.prose("see `authcoded guard` <now>").into_string();
+        assert_eq!(prose, "see <code>authcoded guard</code> &lt;now&gt;");
+        assert_eq!(view.prose("a ` alone").into_string(), "a ` alone");
+        for text in
+            ["", "Zone A to Z", "下次 2026-13-21T08:30:00.000Z", "heartbeat 2026-11-21T08:00"]
+        {
+            assert_eq!(shown(text), text);
+        }
     }
 
     #[test]

@@ -87,6 +87,78 @@ pub(super) fn kind(word: &str) -> Option<Text> {
     })
 }
 
+/// What an event of this kind means, where its own words do not say it.
+pub(super) fn kind_means(word: &str) -> Option<Text> {
+    let kind = EventKind::ALL.into_iter().find(|kind| kind.as_str() == word)?;
+    Some(match kind {
+        EventKind::Registered => Text::RegisteredMeans,
+        EventKind::Received => Text::ReceivedEventMeans,
+        EventKind::Activated => Text::ActivatedMeans,
+        EventKind::ActivationWaiting => Text::ActivationWaitingMeans,
+        EventKind::ActivationFailed => Text::ActivationFailedMeans,
+        EventKind::Renewed => Text::RenewedMeans,
+        EventKind::Unrenewed => Text::UnrenewedMeans,
+        EventKind::Frozen => Text::FrozenMeans,
+        EventKind::Thawed => Text::ThawedMeans,
+        EventKind::Released => Text::ReleasedMeans,
+        EventKind::Expired => Text::ExpiredMeans,
+        EventKind::Observed => Text::ObservedMeans,
+        EventKind::Repaired => Text::RepairedMeans,
+        EventKind::Stale => Text::StaleEventMeans,
+        EventKind::Orphan => Text::OrphanEventMeans,
+        EventKind::Adopted => Text::AdoptedMeans,
+        EventKind::Contradiction => Text::ContradictionMeans,
+        EventKind::Probe => Text::ProbeMeans,
+        EventKind::Job => Text::JobMeans,
+        EventKind::Alarm => Text::AlarmMeans,
+        EventKind::Operator => Text::OperatorMeans,
+    })
+}
+
+/// What the marketplace's own code means (protocol.md 2).
+pub(super) fn marketplace_code(code: &str) -> Option<Text> {
+    match code {
+        "92020001" => Some(Text::Code92020001),
+        "92020002" => Some(Text::Code92020002),
+        "92020003" => Some(Text::Code92020003),
+        "92020004" => Some(Text::Code92020004),
+        "92020005" => Some(Text::Code92020005),
+        "92020011" => Some(Text::Code92020011),
+        "92020020" => Some(Text::Code92020020),
+        _ => None,
+    }
+}
+
+/// What the runs of jobs count.
+pub(super) fn count(name: &str) -> Option<Text> {
+    match name {
+        "alarms" => Some(Text::CountAlarms),
+        "asked" => Some(Text::CountAsked),
+        "backup" => Some(Text::CountBackup),
+        "backup_bytes" => Some(Text::CountBackupBytes),
+        "backups_removed" => Some(Text::CountBackupsRemoved),
+        "callbacks" => Some(Text::CountCallbacks),
+        "calls" => Some(Text::CountCalls),
+        "failed" => Some(Text::CountFailed),
+        "failed_calls" => Some(Text::CountFailedCalls),
+        "gaps" => Some(Text::CountGaps),
+        "given_up" => Some(Text::CountGivenUp),
+        "jobs" => Some(Text::CountJobs),
+        "left" => Some(Text::CountLeft),
+        "nonces_forgotten" => Some(Text::CountNonces),
+        "orders_arrived" => Some(Text::CountOrders),
+        "outcome" => Some(Text::Outcome),
+        "probe" => Some(Text::CountProbe),
+        "probes" => Some(Text::CountProbes),
+        "repaired" => Some(Text::CountRepaired),
+        "seen" => Some(Text::CountSeen),
+        "sent" => Some(Text::CountSent),
+        "usage" => Some(Text::CountUsage),
+        "waiting" => Some(Text::CountWaiting),
+        _ => None,
+    }
+}
+
 pub(super) fn source(word: &str) -> Option<Text> {
     let source = Source::ALL.into_iter().find(|source| source.as_str() == word)?;
     Some(match source {

@@ -139,6 +139,30 @@ async fn a_code_has_its_facts_its_answer_and_one_timeline() {
 }
 
 #[tokio::test]
+async fn what_happened_is_told_in_chinese_with_the_original_below() {
+    let (_market, daemon) = lived_in().await;
+    let reason = json!({"reason": "released"});
+    daemon.order("/v1/licenses/PL1/release", reason).await;
+    let browser = Browser::signed_in(&daemon).await;
+    browser.submit("/settings", &[("lang", "zh-CN")]).await;
+    let page = browser.page("/licenses/PL1").await;
+    for part in [
+        "云商店冻结了该授权码，软件随即被拒绝。",
+        "<small class=\"original\" lang=\"en\">valid until ",
+        "（未注明时区）",
+        "原因：released",
+    ] {
+        assert!(page.contains(part), "{part} is not in {page}");
+    }
+    let page = browser.page("/licenses/PL2").await;
+    let next = between(&page, "等待买家领取；下次尝试：", "<");
+    assert!(!next.contains('T') && !next.contains('Z'), "a time as elsewhere on the page: {next}");
+    assert!(page.contains("92020004 买家尚未领取"), "{page}");
+    let page = browser.page("/jobs").await;
+    assert!(page.contains("明文 http：没有证书可检查"), "{page}");
+}
+
+#[tokio::test]
 async fn nothing_that_comes_from_outside_is_markup() {
     let market = Market::start().await;
     let daemon = Daemon::start(&[market.http()]).await;
