@@ -2,12 +2,14 @@
 //!
 //! Invariant: nothing here reads a secret, and a panic is logged without what it carried.
 
+mod format;
 mod metrics;
 mod request;
 
 pub use metrics::Metrics;
 pub use request::{as_request, request_id};
 
+use format::OfRequest;
 use serde::Deserialize;
 use std::error::Error;
 use std::fmt::Write as _;
@@ -67,7 +69,8 @@ pub fn init(level: Level, format: Format) {
     };
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let layer = if json {
-        layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+        let layer = layer.json().flatten_event(true);
+        layer.with_current_span(false).with_span_list(false).map_event_format(OfRequest).boxed()
     } else {
         layer.with_target(false).with_ansi(on_terminal).boxed()
     };

@@ -1,6 +1,7 @@
 //! The command line: one file per family of commands.
 //!
-//! Invariant: what changes a running daemon goes through its admin API; nothing here opens the database.
+//! Invariant: what changes a running daemon goes through its admin API; nothing here opens the database to
+//! write to it.
 
 mod api;
 mod callback;
@@ -8,6 +9,7 @@ mod check;
 mod codes;
 mod csv;
 mod drift;
+mod evidence;
 mod import;
 mod instant;
 mod job;
@@ -101,6 +103,9 @@ enum Command {
     /// Read what happened, from the event table of the running daemon
     #[command(after_help = log::HELP)]
     Log(log::Args),
+    /// Write what happened into a file that others can check, or check one
+    #[command(after_help = evidence::HELP)]
+    Evidence(evidence::Args),
     /// Print the rules: state transitions, marketplace codes, our answers
     Codes(Output),
     /// Make access tokens for the two local listeners
@@ -147,6 +152,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Lease(command) => wait_for(lease::run(Api::of(&config)?, command)),
         Command::Usage(command) => wait_for(usage::run(Api::of(&config)?, command)),
         Command::Log(args) => wait_for(log::run(Api::of(&config)?, args)),
+        Command::Evidence(args) => wait_for(evidence::run(&config, args)),
         Command::Codes(output) => codes::run(output),
         Command::Token(command) => token::run(&command),
     }

@@ -9,14 +9,15 @@ use super::body::{self, BodyError};
 use super::problem::{Answer, text_answer};
 use crate::domain::outcome::ResultCode;
 use crate::domain::time::Timestamp;
-use crate::lifecycle::{Arrival, Evidence, Lifecycle, Reply};
+use crate::lifecycle::{Arrival, Evidence, Lifecycle, Received, Reply};
 use crate::protocol::callback::{self, Activity};
 use crate::protocol::callback_auth::{AccessKey, Verified, verify};
-use crate::protocol::{DecodeError, order_notice};
+use crate::protocol::{DecodeError, head, order_notice};
 use crate::store::{CallbackDraft, Verdict};
 use crate::telemetry::request_id;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_ENCODING, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -114,8 +115,7 @@ impl CallbackRoute {
             Err(BodyError::TooSlow) => return bare(StatusCode::REQUEST_TIMEOUT),
             Err(BodyError::Broken) => return bare(StatusCode::BAD_REQUEST),
         };
-        let began = Instant::now();
-        let received_at = self.lifecycle.clock.now();
+        let received = self.received(&head);
         let encoded = head
             .headers
             .get_all(CONTENT_ENCODING)
@@ -125,18 +125,18 @@ impl CallbackRoute {
             let why = "the body is compressed: License 2.0 sends plain JSON".to_owned();
             let refused =
                 Refused { code: ResultCode::Malformed, why, signed_at: None, body: &body };
-            self.refuse(&refused, received_at, began)
+            self.refuse(&refused, &received)
         } else {
             let verified = {
                 let keys = door.keys.read().unwrap_or_else(PoisonError::into_inner);
-                verify(head.uri.query(), &body, &keys, received_at)
+                verify(head.uri.query(), &body, &keys, received.at)
             };
             match verified {
-                Ok(verified) => self.decide(interface, &verified, received_at, began).await,
+                Ok(verified) => self.decide(interface, &verified, received).await,
                 Err(error) => {
                     let (code, why) = (error.result_code(), error.to_string());
                     let refused = Refused { code, why, signed_at: None, body: &body };
-                    self.refuse(&refused, received_at, began)
+                    self.refuse(&refused, &received)
                 }
             }
         };
@@ -153,14 +153,25 @@ impl CallbackRoute {
         doors.find(|(_, door)| door.path == path)
     }
 
+    /// Its last byte has just been read.
+    fn received(&self, head: &Parts) -> Received {
+        let headers = head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let (path, query) = (head.uri.path(), head.uri.query());
+        Received {
+            at: self.lifecycle.clock.now(),
+            began: Instant::now(),
+            head: head::record(head.method.as_str(), path, query, headers).into(),
+            clock_skew_ms: self.lifecycle.marketplace.clock_skew_ms(),
+        }
+    }
+
     async fn decide(
         &self,
         interface: Interface,
         verified: &Verified<'_>,
-        received_at: Timestamp,
-        began: Instant,
+        received: Received,
     ) -> ResultCode {
-        let evidence = Evidence::new(verified, received_at, began);
+        let evidence = Evidence::new(verified, received.clone());
         let decided = match interface {
             Interface::Licences => self.licence(verified, evidence).await,
             Interface::Orders => self.order(verified, evidence).await,
@@ -171,11 +182,11 @@ impl CallbackRoute {
                 let (code, why) = (error.result_code(), error.to_string());
                 let signed_at = Some(verified.signed_at());
                 let refused = Refused { code, why, signed_at, body: verified.body() };
-                return self.refuse(&refused, received_at, began);
+                return self.refuse(&refused, &received);
             }
         };
         let verdict = reply.verdict.map_or("not_stored", Verdict::as_str);
-        let took = began.elapsed();
+        let took = received.began.elapsed();
         self.lifecycle.metrics.callback(activity, verdict, reply.code.as_str(), took);
         tracing::info!(
             license.code = code,
@@ -184,7 +195,7 @@ impl CallbackRoute {
             activity,
             verdict,
             result_code = reply.code.as_str(),
-            skew_ms = verified.skew_ms(received_at),
+            skew_ms = verified.skew_ms(received.at),
             duration_ms = took.as_secs_f64() * 1e3,
             "callback"
         );
@@ -225,12 +236,12 @@ impl CallbackRoute {
     }
 
     /// Answers and records a call that has no effect because something about it is wrong.
-    fn refuse(&self, refused: &Refused<'_>, received_at: Timestamp, began: Instant) -> ResultCode {
+    fn refuse(&self, refused: &Refused<'_>, received: &Received) -> ResultCode {
         let activity = peek_activity(refused);
-        let took = began.elapsed();
+        let took = received.began.elapsed();
         let result_code = refused.code.as_str();
         self.lifecycle.metrics.callback(activity, "refused", result_code, took);
-        if !self.refusals.take(received_at) {
+        if !self.refusals.take(received.at) {
             tracing::debug!(result_code, "a refused callback was counted, not recorded: too many");
             return refused.code;
         }
@@ -245,7 +256,7 @@ impl CallbackRoute {
         );
         let kept = if refused.signed_at.is_some() { refused.body.len() } else { UNVERIFIED_KEPT };
         let draft = CallbackDraft {
-            received_at,
+            received_at: received.at,
             activity: activity.to_owned(),
             code: None,
             test: false,
@@ -253,8 +264,11 @@ impl CallbackRoute {
             verdict: Verdict::Refused,
             result_code: refused.code,
             detail: refused.why.clone(),
-            duration_ms: i64::try_from(took.as_millis()).unwrap_or(i64::MAX),
+            duration_ms: received.took_ms(),
             body: refused.body[..refused.body.len().min(kept)].to_vec(),
+            head: Arc::clone(&received.head),
+            reply: callback::reply(refused.code),
+            clock_skew_ms: received.clock_skew_ms,
         };
         self.lifecycle.store.post(move |tx| tx.insert_callback(&draft).map(drop));
         refused.code

@@ -2,6 +2,7 @@
 
 use crate::lifecycle::{LifecycleError, RotateError};
 use crate::store::StoreError;
+use crate::telemetry::request_id;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
@@ -103,6 +104,7 @@ impl Problem {
             "title": self.status.canonical_reason().unwrap_or("Error"),
             "status": self.status.as_u16(),
             "detail": self.detail,
+            "request_id": request_id(),
         });
         let mut answer = with_type(self.status, &document, "application/problem+json");
         if let Some((name, value)) = self.header {

@@ -30,7 +30,7 @@ pub use calls::{CallOutcome, CallReport, Errand};
 pub use client_key::{ClientKey, ClientKeyError};
 pub use drift::{Drift, DriftPage};
 pub use entitlement::Entitlement;
-pub use evidence::{Evidence, Reply};
+pub use evidence::{Evidence, Received, Reply};
 pub use leases::{LeaseKeyError, LeaseKeys, Leases, Retired, RotateError};
 pub use orders::OrderReport;
 pub use reconcile::Plan;

@@ -8,7 +8,7 @@ mod aksk_verify;
 mod body;
 pub mod callback;
 pub mod callback_auth;
-pub mod hex;
+pub mod head;
 mod json;
 pub mod lease;
 pub mod open_api;
@@ -16,4 +16,5 @@ pub mod order_notice;
 mod parameters;
 mod sorted_form;
 
+pub use crate::domain::hex;
 pub use body::DecodeError;

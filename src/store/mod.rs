@@ -3,7 +3,9 @@
 //! Invariants: one connection writes, on its own thread ([`writer`]); what must run inside a
 //! transaction takes a [`Tx`]; the time is always an argument, never `now()` in SQL.
 
+mod archive;
 mod callbacks;
+pub mod chain;
 mod events;
 mod facts;
 mod jobs;
@@ -11,14 +13,18 @@ mod licenses;
 mod orders;
 mod outbox;
 mod reader;
+mod relink;
 mod schema;
 mod usage;
+mod verify;
 mod writer;
 
+pub use archive::{ReadOnly, Selection};
 pub use callbacks::{
     CallbackDraft, CallbackFilter, CallbackRow, LedgerEntry, Orphan, Replay, Verdict,
 };
-pub use events::{ChainReport, EventFilter, EventRow};
+pub use chain::{Chain, Heads, Link};
+pub use events::{EventFilter, EventRow};
 pub use jobs::{JobRun, ProbeDraft, ProbeRow};
 pub use licenses::{LicenseFilter, LicenseRow};
 pub use orders::{OrderFacts, OrderFilter, OrderRow, Overdue};
@@ -27,6 +33,7 @@ pub use reader::Snapshot;
 pub use usage::{
     UsageBatch, UsageDay, UsageEnd, UsageFilter, UsageLimits, UsageRow, UsageState, UsageTrouble,
 };
+pub use verify::{ChainReport, Noted};
 pub use writer::{Tx, WriterEnd, WriterStats};
 
 use reader::Readers;
@@ -56,6 +63,16 @@ pub enum StoreError {
     /// A row holds what no version of this program writes.
     #[error("the row {0} is damaged: restore a backup or run an integrity check")]
     Damaged(String),
+    /// A row of a chain is not as it was written.
+    #[error(
+        "the chain of {chain} is broken at row {id}: somebody changed the database by hand; keep a copy of the file, and compare it with a backup"
+    )]
+    ChainBroken {
+        /// Which chain.
+        chain: &'static str,
+        /// The first row that is wrong or missing.
+        id: i64,
+    },
 }
 
 /// Why the database was not opened.
@@ -77,6 +94,18 @@ pub enum OpenError {
         "{file} has schema {found}, this program knows {known}: install the newer version again, or restore a backup"
     )]
     Newer {
+        /// The database file.
+        file: PathBuf,
+        /// Its `user_version`.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// The file was written by an older version, and nobody may write to it here.
+    #[error(
+        "{file} has schema {found}, this program reads {known}: start the daemon of this version once"
+    )]
+    Older {
         /// The database file.
         file: PathBuf,
         /// Its `user_version`.

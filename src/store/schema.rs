@@ -3,6 +3,7 @@
 //! Invariant: an existing file is never replaced, and a newer one never touched.
 
 use super::OpenError;
+use super::relink::relink;
 use rusqlite::{Connection, OpenFlags};
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -28,9 +29,26 @@ const LOCK_LOOK_EVERY: Duration = Duration::from_millis(10);
 /// The schema this program knows, as a fresh file gets it.
 const SCHEMA: &str = include_str!("../../schema.sql");
 /// Its number.
-const KNOWN: i64 = 3;
+const KNOWN: i64 = 4;
 /// What brings an older file up to date: the first one turns schema 1 into 2, and so on.
-const STEPS: [&str; 2] = [include_str!("steps/usage.sql"), include_str!("steps/order_notice.sql")];
+const STEPS: [Step; 3] = [
+    Step::sql(include_str!("steps/usage.sql")),
+    Step::sql(include_str!("steps/order_notice.sql")),
+    Step { sql: include_str!("steps/chain.sql"), then: relink },
+];
+
+/// A step from one schema to the next: SQL, and then what SQL cannot say.
+#[derive(Clone, Copy)]
+struct Step {
+    sql: &'static str,
+    then: fn(&Connection) -> rusqlite::Result<()>,
+}
+
+impl Step {
+    const fn sql(sql: &'static str) -> Self {
+        Self { sql, then: |_| Ok(()) }
+    }
+}
 
 /// Takes the folder, making it (0700) if need be.
 pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
@@ -98,6 +116,17 @@ pub(super) fn open_for_reading(file: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
+/// Opens the file beside whoever writes it, if it is of this version.
+pub(super) fn open_beside(file: &Path) -> Result<Connection, OpenError> {
+    let connection = open_for_reading(file)?;
+    identify(file, &connection, false)?;
+    let found = user_version(file, &connection)?;
+    if found < KNOWN {
+        return Err(OpenError::Older { file: file.to_owned(), found, known: KNOWN });
+    }
+    Ok(connection)
+}
+
 fn identify(file: &Path, connection: &Connection, fresh: bool) -> Result<(), OpenError> {
     let fail = |source| sqlite(file, source);
     let application: i64 =
@@ -123,11 +152,12 @@ fn identify(file: &Path, connection: &Connection, fresh: bool) -> Result<(), Ope
 fn migrate(file: &Path, connection: &mut Connection) -> Result<(), OpenError> {
     let fail = |source| sqlite(file, source);
     let version = user_version(file, connection)?;
-    let fresh = (KNOWN, SCHEMA);
+    let fresh = (KNOWN, Step::sql(SCHEMA));
     let steps = if version == 0 { vec![fresh] } else { (2..).zip(STEPS).collect() };
     for (next, step) in steps.into_iter().filter(|(next, _)| *next > version) {
         let transaction = connection.transaction().map_err(fail)?;
-        transaction.execute_batch(step).map_err(fail)?;
+        transaction.execute_batch(step.sql).map_err(fail)?;
+        (step.then)(&transaction).map_err(fail)?;
         transaction.pragma_update(None, "user_version", next).map_err(fail)?;
         transaction.commit().map_err(fail)?;
     }
@@ -185,10 +215,14 @@ fn sqlite(file: &Path, source: rusqlite::Error) -> OpenError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{Chain, ChainReport, Snapshot};
 
     /// The schema that each earlier version made, the oldest first.
-    const EARLIER: [&str; 2] =
-        [include_str!("../../tests/schemas/1.sql"), include_str!("../../tests/schemas/2.sql")];
+    const EARLIER: [&str; 3] = [
+        include_str!("../../tests/schemas/1.sql"),
+        include_str!("../../tests/schemas/2.sql"),
+        include_str!("../../tests/schemas/3.sql"),
+    ];
 
     /// Every table and index: its name and its columns, without comments and spacing.
     fn shape(connection: &Connection) -> Vec<(String, String)> {
@@ -221,7 +255,21 @@ mod tests {
                  registered_at, buyer_waits) VALUES ('PL1', 'issued', 'unknown', 0, 1, 0)",
             )
             .expect("stored");
+            old.execute_batch(
+                "INSERT INTO event VALUES (1, 5, 'PL1', 'registered', 'operator', NULL, 'issued', \
+                 NULL, NULL, 'one', zeroblob(32)), \
+                 (2, 6, NULL, 'job', 'timer', NULL, NULL, NULL, NULL, 'two', zeroblob(32)); \
+                 INSERT INTO callback VALUES \
+                 (1, 5, 'a', 'PL1', 0, 5, 'applied', '000000', '', 0, NULL, x'00'), \
+                 (2, 5, 'a', 'PL1', 1, 5, 'test', '000000', '', 0, NULL, x'00'), \
+                 (3, 5, 'a', NULL, 0, NULL, 'refused', '000001', '', 0, NULL, x'00')",
+            )
+            .expect("stored");
             migrate(file, &mut old).expect("brought up to date");
+            for (chain, rows) in Chain::ALL.into_iter().zip([2, 2, 1]) {
+                let report = Snapshot { connection: &old }.verify_chain(chain).expect("a walk");
+                assert_eq!(report, ChainReport { rows, broken_at: None }, "{chain:?}");
+            }
             assert_eq!(user_version(file, &old).expect("a number"), KNOWN);
             assert_eq!(shape(&old), shape(&fresh), "from schema {version}");
             let kept: i64 = old

@@ -5,10 +5,11 @@
 //! commit; a failed job leaves no trace; a commit that fails for any reason but a full disk ends the
 //! thread, and with it the process.
 
-use super::events::ChainHead;
+use super::chain::Heads;
 use super::reader::{Commits, Pools};
 use super::{OpenError, StoreError};
 use crate::domain::state::State;
+use crate::telemetry::request_id;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -49,7 +50,9 @@ pub struct WriterStats {
 /// What runs inside the transaction takes this.
 pub struct Tx<'a> {
     pub(super) connection: &'a Connection,
-    pub(super) chain: ChainHead,
+    pub(super) heads: Heads,
+    /// The request that the job under way is for.
+    pub(super) request: Option<String>,
     pub(super) moved: [i64; State::ALL.len()],
 }
 
@@ -64,6 +67,8 @@ pub(super) struct Checkpoint {
 pub(super) type OnCommit = Box<dyn Fn(u32, Duration) + Send>;
 
 trait Job: Send {
+    /// The request it is for, if it is for one.
+    fn request(&mut self) -> Option<String>;
     /// Runs in its savepoint. Returns whether to keep what it did.
     fn run(&mut self, tx: &mut Tx<'_>) -> bool;
     /// Answers whoever waits; `committed` is how the group's commit went.
@@ -98,7 +103,7 @@ pub(super) fn start(
     checkpoint: Checkpoint,
     on_commit: OnCommit,
 ) -> Result<(Handle, oneshot::Receiver<WriterEnd>), OpenError> {
-    let chain = ChainHead::load(&connection)
+    let heads = Heads::load(&connection)
         .map_err(|source| OpenError::Sqlite { file: checkpoint.file.clone(), source })?;
     let (queue, jobs) = sync_channel(QUEUE);
     let counters = Arc::new(Counters::default());
@@ -106,7 +111,7 @@ pub(super) fn start(
     let handle = Handle { queue: queue.clone(), counters: Arc::clone(&counters) };
     let shared = Arc::clone(&counters);
     let pools = checkpoint.pools.clone();
-    let mut writer = Writer { connection, chain, jobs, counters, commits, on_commit, pools };
+    let mut writer = Writer { connection, heads, jobs, counters, commits, on_commit, pools };
     thread::Builder::new()
         .name("writer".to_owned())
         .spawn(move || {
@@ -130,7 +135,8 @@ impl Handle {
         F: FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        self.send(Box::new(Work { run: Some(work), result: None, answer: Some(answer) }))?;
+        let request = request_id();
+        self.send(Box::new(Work { request, run: Some(work), result: None, answer: Some(answer) }))?;
         answered.await.unwrap_or(Err(StoreError::WriterGone))
     }
 
@@ -138,7 +144,8 @@ impl Handle {
     where
         F: FnOnce(&mut Tx<'_>) -> Result<(), StoreError> + Send + 'static,
     {
-        self.send(Box::new(Work { run: Some(work), result: None, answer: None })).is_ok()
+        let request = request_id();
+        self.send(Box::new(Work { request, run: Some(work), result: None, answer: None })).is_ok()
     }
 
     fn send(&self, job: Box<dyn Job>) -> Result<(), StoreError> {
@@ -167,6 +174,7 @@ impl Handle {
 }
 
 struct Work<T, F> {
+    request: Option<String>,
     run: Option<F>,
     result: Option<Result<T, StoreError>>,
     answer: Option<oneshot::Sender<Result<T, StoreError>>>,
@@ -177,6 +185,10 @@ where
     T: Send,
     F: FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send,
 {
+    fn request(&mut self) -> Option<String> {
+        self.request.take()
+    }
+
     fn run(&mut self, tx: &mut Tx<'_>) -> bool {
         self.result = self.run.take().map(|work| work(tx));
         matches!(self.result, Some(Ok(_)))
@@ -211,7 +223,7 @@ fn not_committed(error: &StoreError) -> StoreError {
 
 struct Writer {
     connection: Connection,
-    chain: ChainHead,
+    heads: Heads,
     jobs: Receiver<Message>,
     counters: Arc<Counters>,
     commits: Commits,
@@ -285,14 +297,16 @@ impl Writer {
 
     fn try_group(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map_err(classify)?;
-        let mut tx = Tx { connection: &self.connection, chain: self.chain.clone(), moved: [0; 6] };
+        let (heads, moved) = (self.heads, [0; 6]);
+        let mut tx = Tx { connection: &self.connection, heads, request: None, moved };
         for job in group.iter_mut() {
             tx.savepoint(job.as_mut()).map_err(classify)?;
         }
         tx.store_moves().map_err(classify)?;
-        let chain = tx.chain;
+        tx.store_heads(&self.heads).map_err(classify)?;
+        let heads = tx.heads;
         self.connection.prepare_cached("COMMIT")?.execute([]).map_err(classify)?;
-        self.chain = chain;
+        self.heads = heads;
         Ok(())
     }
 
@@ -307,9 +321,10 @@ impl Writer {
 impl Tx<'_> {
     fn savepoint(&mut self, job: &mut dyn Job) -> rusqlite::Result<()> {
         self.connection.prepare_cached("SAVEPOINT job")?.execute([])?;
-        let (chain, moved) = (self.chain.clone(), self.moved);
+        let (heads, moved) = (self.heads, self.moved);
+        self.request = job.request();
         if !job.run(self) {
-            self.chain = chain;
+            self.heads = heads;
             self.moved = moved;
             if self.connection.is_autocommit() {
                 // SQLite has rolled back everything by itself: a full disk, or an input/output error.

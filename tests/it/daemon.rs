@@ -14,7 +14,7 @@ mod leases;
 mod lists;
 mod lives;
 mod logs;
-mod market;
+pub(crate) mod market;
 mod marketplace_codes;
 mod orders;
 mod process;
@@ -29,7 +29,7 @@ mod truth;
 mod unknown_codes;
 mod usage;
 mod usage_storm;
-mod wire;
+pub(crate) mod wire;
 
 use authcoded::clock::Clock;
 use authcoded::domain::time::Timestamp;

@@ -11,7 +11,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("telemetry", &["domain"]),
     ("config", &["domain", "telemetry"]),
     ("protocol", &["domain"]),
-    ("store", &["domain"]),
+    ("store", &["domain", "telemetry"]),
     ("marketplace", &["domain", "protocol", "clock", "telemetry"]),
     ("lifecycle", &["domain", "protocol", "store", "marketplace", "clock", "telemetry"]),
     ("guard", &["domain", "protocol", "store", "marketplace", "lifecycle", "clock", "telemetry"]),

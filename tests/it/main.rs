@@ -6,11 +6,13 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod chains;
 mod cli;
 mod codes;
 mod crash;
 mod daemon;
 mod decide;
+mod evidence;
 mod exploration;
 mod layers;
 mod lives;
