@@ -70,7 +70,7 @@ CREATE TABLE callback (
     settled_at  INTEGER,             -- an orphan's end: when it was applied or given up
     body        BLOB    NOT NULL,    -- the bytes as received; cut at 4 KiB when nothing was verified
     request_id  TEXT,                -- the request, as in the log
-    head        TEXT,                -- JSON {method, target, headers}: as received, secrets as their SHA-256; NULL: an earlier version
+    head        TEXT,                -- JSON {method, target, headers, omitted}: as received, secrets as their SHA-256; NULL: an earlier version
     reply       BLOB,                -- the bytes of the answer
     clock_skew_ms INTEGER,           -- our clock minus the marketplace's, if it was known
     hash        BLOB    NOT NULL DEFAULT x'' -- SHA-256 over the previous hash of its chain and the digest of the columns but settled_at

@@ -80,7 +80,7 @@ def other_rows(archive, chain):
 def heads_of(line):
     """{(chain, id, hash)} of a line `chain heads: …`."""
     start, _, rest = line.partition("chain heads: ")
-    parts = (part.split(" ") for part in rest.strip().split("; ") if rest)
+    parts = (part.split(" ") for part in rest.split('"')[0].strip().split("; ") if rest)
     return {(chain, int(number), bytes.fromhex(text)) for chain, number, text in parts}
 
 

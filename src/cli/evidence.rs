@@ -8,6 +8,7 @@ mod verify;
 
 use super::instant::{WHEN, When};
 use super::license::code;
+use super::print;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::license::Code;
@@ -32,7 +33,7 @@ Examples:
 
 /// What goes into an archive, or what is to be checked.
 #[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(super) struct Args {
     #[command(subcommand)]
     verify: Option<Command>,
@@ -105,22 +106,21 @@ async fn write(config: &Path, args: Args) -> anyhow::Result<()> {
         }
     };
     let told = written.context("the archive was not finished")??;
-    println!("{told}");
-    println!("{} is written; check it with `authcoded evidence verify`", file.display());
-    Ok(())
+    print::line(&told)?;
+    print::line(&format!(
+        "{} is written; check it with `authcoded evidence verify`",
+        file.display()
+    ))
 }
 
 fn verify_database(config: &Path) -> anyhow::Result<()> {
     let database = ReadOnly::open(&Config::load(config)?.data_dir)?;
-    database.read(|snapshot| {
-        for chain in Chain::ALL {
-            let report = snapshot.verify_chain(chain)?;
-            if let Some(id) = report.broken_at {
-                return Err(StoreError::ChainBroken { chain: chain.as_str(), id });
-            }
-            println!("{}: {} rows, every link holds", chain.as_str(), report.rows);
+    for chain in Chain::ALL {
+        let report = database.read(|snapshot| snapshot.verify_chain(chain))?;
+        if let Some(id) = report.broken_at {
+            return Err(StoreError::ChainBroken { chain: chain.as_str(), id }.into());
         }
-        Ok(())
-    })?;
+        print::line(&format!("{}: {} rows, every link holds", chain.as_str(), report.rows))?;
+    }
     Ok(())
 }

@@ -135,16 +135,16 @@ impl Snapshot<'_> {
         selection: &Selection,
         mut take: impl FnMut(Map<String, Value>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let read = || -> Result<_, rusqlite::Error> {
-            self.connection.prepare_cached(
+        let mut statement = self
+            .connection
+            .prepare_cached(
                 "SELECT * FROM license WHERE (:code IS NULL OR code = :code) \
                  AND (:order IS NULL OR order_id = :order \
                       OR EXISTS (SELECT 1 FROM ledger WHERE code = license.code AND order_id = :order)) \
                  AND (:any_time OR EXISTS (SELECT 1 FROM event \
-                      WHERE code = license.code AND at >= :since AND at < :until)) ORDER BY code",
+                      WHERE code = license.code AND +at >= :since AND +at < :until)) ORDER BY code",
             )
-        };
-        let mut statement = read().map_err(StoreError::from)?;
+            .map_err(StoreError::from)?;
         let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
         let mut rows = statement
             .query(named_params! {

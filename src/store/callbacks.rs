@@ -413,7 +413,7 @@ impl Tx<'_> {
         {
             let mut oldest = self.connection.prepare_cached(
                 "SELECT id, hash, received_at, verdict = 'orphan' AND settled_at IS NULL, \
-                 (SELECT max(at) FROM event WHERE code = callback.code AND kind = 'frozen') \
+                 (SELECT max(+at) FROM event WHERE code = callback.code AND +kind = 'frozen') \
                  FROM callback WHERE id > ?3 AND (verdict = 'test') = ?1 ORDER BY id LIMIT ?2",
             )?;
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);

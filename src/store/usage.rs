@@ -358,7 +358,7 @@ impl Tx<'_> {
                 "DELETE FROM usage WHERE (day, code, client, active_num) IN \
                  (SELECT day, code, client, active_num FROM usage \
                   WHERE day < ?1 AND state IN ('sent','failed') AND NOT EXISTS \
-                  (SELECT 1 FROM event WHERE code = usage.code AND kind = 'frozen' AND at >= ?3) \
+                  (SELECT 1 FROM event WHERE code = usage.code AND +kind = 'frozen' AND +at >= ?3) \
                   LIMIT ?2)",
             )?
             .execute((day, i64::try_from(limit).unwrap_or(i64::MAX), frozen_before.as_ms()))?)

@@ -5,7 +5,7 @@ use super::chains::rand_of::Seeded;
 use super::chains::{closed, fill, note_heads};
 use super::daemon::market::Market;
 use super::daemon::wire::{date_in_days, renewal};
-use super::daemon::{ACCESS_KEY, ADMIN_TOKEN, Daemon, signed};
+use super::daemon::{ACCESS_KEY, ADMIN_TOKEN, Daemon, signed, wait_until};
 use authcoded::store::Store;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -74,13 +74,13 @@ fn part(archive: &Path, name: &str) -> String {
     text
 }
 
-/// A folder with a configuration and a database of `rows` events and callbacks.
-async fn filled(rows: i64) -> (TempDir, PathBuf) {
+/// A folder with a configuration and a database of `rows` events and callbacks, numbered from `first` on.
+async fn filled(first: i64, rows: i64) -> (TempDir, PathBuf) {
     let folder = TempDir::new().expect("a folder");
     let (store, held) = Store::open(&folder.path().join("data"), |_, _| {}).expect("opened");
-    fill(&store, 0, rows).await;
+    fill(&store, first, first + rows).await;
     note_heads(&store).await;
-    fill(&store, rows, rows + 20).await;
+    fill(&store, first + rows, first + rows + 20).await;
     closed(store, held).await;
     let config = folder.path().join("authcoded.toml");
     let text = "data-dir = \"data\"\n[callback]\naccess-key-files = [\"k\"]\n\
@@ -96,10 +96,10 @@ async fn a_code_can_be_proved_beside_a_running_daemon_without_telling_of_others(
     let market = Market::start().await;
     let daemon = Daemon::start(&[market.http()]).await;
     daemon.activated("PL1").await;
-    daemon.activated("PL2").await;
+    daemon.activated("PL-OTHER").await;
     let call = signed(&renewal("PL1", "CS-1", &date_in_days(400)));
     assert_eq!(daemon.send(&call).await.body["resultCode"], "000000");
-    assert_eq!(daemon.callback(&renewal("PL2", "CS-2", &date_in_days(400))).await, "000000");
+    assert_eq!(daemon.callback(&renewal("PL-OTHER", "CS-2", &date_in_days(400))).await, "000000");
 
     let archive = daemon.folder().join("case.tar");
     let file = archive.to_str().expect("a path");
@@ -114,7 +114,7 @@ async fn a_code_can_be_proved_beside_a_running_daemon_without_telling_of_others(
 
     let whole = String::from_utf8_lossy(&std::fs::read(&archive).expect("bytes")).into_owned();
     let signature = call.query.split("signature=").nth(1).expect("one").split('&').next();
-    for secret in [ACCESS_KEY, ADMIN_TOKEN, signature.expect("one"), "PL2", "CS-2"] {
+    for secret in [ACCESS_KEY, ADMIN_TOKEN, signature.expect("one"), "PL-OTHER", "CS-2"] {
         assert!(!whole.contains(secret), "{secret:?} is in it");
     }
     let callbacks = part(&archive, "callbacks.jsonl");
@@ -123,11 +123,13 @@ async fn a_code_can_be_proved_beside_a_running_daemon_without_telling_of_others(
     assert!(callback["head"].as_str().expect("a head").contains("signature=sha256:"), "{callback}");
     let events = part(&archive, "events.jsonl");
     let event = events.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-    let event = event.filter(|event| event["kind"] == "renewed").last().expect("the renewal");
+    let event = event.filter(|event| event["kind"] == "renewed").next_back().expect("the renewal");
     assert_eq!(event["request_id"], callback["request_id"]);
-    let lines = daemon.lines();
-    let line = lines.iter().find(|line| line["request.id"] == callback["request_id"]);
-    assert!(line.is_some(), "the same id in the log");
+    wait_until("the same id in the log", async || {
+        let lines = daemon.lines();
+        lines.into_iter().find(|line| line["request.id"] == callback["request_id"])
+    })
+    .await;
     let refused = daemon.admin("GET", "/v1/licenses/PL-NONE", &Value::Null).await;
     assert!(refused.body["request_id"].is_string(), "{refused:?}");
 
@@ -137,7 +139,7 @@ async fn a_code_can_be_proved_beside_a_running_daemon_without_telling_of_others(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_bit_flipped_anywhere_is_found_by_both() {
-    let (folder, config) = filled(60).await;
+    let (folder, config) = filled(0, 60).await;
     let good = folder.path().join("good.tar");
     let made = evidence(&config, &[good.to_str().expect("a path"), "--code", "PL7"]);
     assert!(made.status.success(), "{}", told(&made));
@@ -166,8 +168,8 @@ async fn one_bit_flipped_anywhere_is_found_by_both() {
 /// Somebody who writes the whole archive anew, with its seal, cannot make the journal's line fit.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_written_anew_does_not_pass_through_the_journals_line() {
-    let (folder, config) = filled(60).await;
-    let (other, other_config) = filled(61).await;
+    let (folder, config) = filled(0, 60).await;
+    let (other, other_config) = filled(1, 60).await;
     let [file, forged] = [(&folder, "true.tar"), (&other, "forged.tar")]
         .map(|(folder, name)| folder.path().join(name).to_str().expect("a path").to_owned());
     assert!(evidence(&config, &[&file]).status.success());

@@ -64,6 +64,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("toml", &["config", "simulator"]),
     ("sd_notify", &["daemon", "schedule"]),
+    ("tar", &["cli"]),
     ("anyhow", &["cli", "daemon", "main"]),
 ];
 

@@ -39,7 +39,6 @@ pub(super) fn write(
     let partial = Partial::create(file)?;
     let mut archive =
         Archive { tar: Builder::new(partial.open()?), files: Vec::new(), made_at, stop };
-    archive.tar.mode(tar::HeaderMode::Deterministic);
     archive.file("README.txt", |out| Ok(out.write_all(README.as_bytes())?))?;
     let (chains, told) = database.read(|snapshot| archive.rows(snapshot, selection))?;
     let manifest = json!({

@@ -4,6 +4,7 @@
 
 use super::archive::{FORMAT, MANIFEST, SEAL, hash_until};
 use super::rows::placed;
+use crate::cli::print;
 use crate::domain::hex;
 use crate::store::{Chain, Link, Noted};
 use anyhow::{Context as _, bail, ensure};
@@ -16,7 +17,7 @@ use std::iter::Peekable;
 use std::path::Path;
 
 /// The seal's content with its padding, and the two empty blocks.
-const END: u64 = 512 + 1_024;
+const END: usize = 512 + 1_024;
 
 /// Where a file of the archive lies.
 struct Part {
@@ -32,7 +33,9 @@ pub(super) fn run(file: &Path, heads: Option<&str>) -> anyhow::Result<()> {
     let manifest = manifest(file, &parts)?;
     let mut noted = Noted::default();
     if let Some(line) = heads {
+        // A line of JSON, as the journal has it, goes on behind the text.
         let line = line.find("chain heads: ").map_or(line, |at| &line[at..]);
+        let line = line.split('"').next().unwrap_or(line);
         ensure!(noted.note(line), "--heads takes a whole line `chain heads: …` of the journal");
     }
     for line in lines(file, &parts, &format!("{}.jsonl", Chain::Events.as_str()))? {
@@ -45,25 +48,24 @@ pub(super) fn run(file: &Path, heads: Option<&str>) -> anyhow::Result<()> {
         let (anchor, head) = (link(&ends["anchor"])?, link(&ends["head"])?);
         let walked = walk(file, &parts, chain, anchor, head, &noted)
             .with_context(|| format!("the chain of {}", chain.as_str()))?;
-        println!(
+        print::line(&format!(
             "{}: {walked} rows, {} in full; every link holds up to {} {}",
             chain.as_str(),
             ends["full"],
             head.id,
             hex::encode(&head.hash)
-        );
+        ))?;
     }
-    println!("made at {}; the archive is as it was written", manifest["made_at"]);
-    Ok(())
+    print::line(&format!("made at {}; the archive is as it was written", manifest["made_at"]))
 }
 
 /// The last entry holds the hash of all before it, and nothing but emptiness stands behind.
 fn check_seal(file: &Path) -> anyhow::Result<()> {
     let mut file = File::open(file)?;
     let length = file.metadata()?.len();
-    let before = length.checked_sub(END).context("too short to be an archive")?;
+    let before = length.checked_sub(END as u64).context("too short to be an archive")?;
     let expected = hex::encode(&hash_until(&mut file, before)?);
-    let mut end = [0; END as usize];
+    let mut end = [0; END];
     file.read_exact(&mut end)?;
     let sealed = end.starts_with(expected.as_bytes())
         && end[64] == b'\n'
@@ -191,7 +193,8 @@ fn open(file: &Path, parts: &BTreeMap<String, Part>, name: &str) -> anyhow::Resu
 }
 
 fn link(end: &Value) -> anyhow::Result<Link> {
-    let read =
-        || Some(Link { id: end["id"].as_i64()?, hash: hex::decode_32(end["hash"].as_str()?)? });
-    read().context("the manifest does not tell where a chain begins and ends")
+    let id = end["id"].as_i64();
+    let hash = end["hash"].as_str().and_then(hex::decode_32);
+    let link = id.zip(hash).map(|(id, hash)| Link { id, hash });
+    link.context("the manifest does not tell where a chain begins and ends")
 }
