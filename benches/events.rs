@@ -106,7 +106,7 @@ fn event(n: usize) -> (Source, EventDraft) {
     let mut event =
         EventDraft::note(EventKind::Renewed, "renewed to another end, as the callback says");
     event.order_id =
-        (n % 10 == 0).then(|| OrderId::parse(&format!("CS{n:016}")).expect("an order"));
+        n.is_multiple_of(10).then(|| OrderId::parse(&format!("CS{n:016}")).expect("an order"));
     (Source::Callback, event)
 }
 

@@ -145,7 +145,7 @@ impl Snapshot<'_> {
                       WHERE code = license.code AND +at >= :since AND +at < :until)) ORDER BY code",
             )
             .map_err(StoreError::from)?;
-        let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+        let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let mut rows = statement
             .query(named_params! {
                 ":code": selection.code,

@@ -153,8 +153,8 @@ pub fn heads_of(line: &str) -> Vec<(Chain, Link)> {
     let part = |part: &str| {
         let (chain, rest) = part.split_once(' ')?;
         let (id, hash) = rest.split_once(' ')?;
-        let link = Link { id: id.parse().ok()?, hash: hex::decode_32(hash)? };
-        Some((Chain::parse(chain)?, link))
+        let place = Link { id: id.parse().ok()?, hash: hex::decode_32(hash)? };
+        Some((Chain::parse(chain)?, place))
     };
     let parts = line.strip_prefix(HEADS).map(|parts| parts.split("; ").map(part).collect());
     parts.flatten().unwrap_or_default()

@@ -290,6 +290,7 @@ pub(crate) mod rand_of {
 
     impl Seeded {
         /// Seeded by this variable of the environment, or differently in each run; the seed is printed.
+        #[expect(clippy::disallowed_methods, reason = "a seed is no configuration of the program")]
         pub(crate) fn of_the_run(name: &str) -> Self {
             let given = std::env::var(name).ok().and_then(|text| text.parse().ok());
             let now = authcoded::clock::Clock::system().now().as_ms().unsigned_abs();

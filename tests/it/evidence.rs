@@ -105,8 +105,8 @@ async fn a_code_can_be_proved_beside_a_running_daemon_without_telling_of_others(
     let file = archive.to_str().expect("a path");
     let made = evidence(&daemon.config(), &[file, "--code", "PL1"]);
     assert!(made.status.success(), "{}", told(&made));
-    let mode = std::fs::metadata(&archive).expect("an archive").permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
+    let bits = std::fs::metadata(&archive).expect("an archive").permissions().mode();
+    assert_eq!(bits & 0o777, 0o600);
     assert!(!archive.with_file_name("case.tar.partial").exists());
     both_accept(file, &[]);
     let again = evidence(&daemon.config(), &[file]);
@@ -122,8 +122,8 @@ async fn a_code_can_be_proved_beside_a_running_daemon_without_telling_of_others(
         serde_json::from_str(callbacks.lines().next().expect("one")).expect("JSON");
     assert!(callback["head"].as_str().expect("a head").contains("signature=sha256:"), "{callback}");
     let events = part(&archive, "events.jsonl");
-    let event = events.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-    let event = event.filter(|event| event["kind"] == "renewed").next_back().expect("the renewal");
+    let mut event = events.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let event = event.rfind(|event| event["kind"] == "renewed").expect("the renewal");
     assert_eq!(event["request_id"], callback["request_id"]);
     wait_until("the same id in the log", async || {
         let lines = daemon.lines();
