@@ -69,6 +69,7 @@ CREATE TABLE callback (
     duration_ms INTEGER NOT NULL,    -- from the last byte of the request to the decision
     settled_at  INTEGER,             -- an orphan's end: when it was applied or given up
     body        BLOB    NOT NULL,    -- the bytes as received; cut at 4 KiB when nothing was verified
+    doctor      TEXT,                -- why the signature did not hold: a word of the signature doctor; NULL when it was not asked
     request_id  TEXT,                -- the request, as in the log
     head        TEXT,                -- JSON {method, target, headers, omitted}: as received, secrets as their SHA-256; NULL: an earlier version
     reply       BLOB,                -- the bytes of the answer
@@ -85,6 +86,16 @@ CREATE TABLE chain (
     anchor_hash BLOB    NOT NULL, -- its hash, from which the rest is reckoned
     head_id     INTEGER NOT NULL, -- the newest row
     head_hash   BLOB    NOT NULL  -- its hash
+) STRICT, WITHOUT ROWID;
+
+-- Why signatures do not hold: each cause with its present run of refusals.
+CREATE TABLE diagnosis (
+    cause    TEXT    NOT NULL PRIMARY KEY, -- a word of the signature doctor
+    since    INTEGER NOT NULL, -- the run's first refusal
+    last_at  INTEGER NOT NULL, -- its last one; an hour later the cause is taken for gone
+    refusals INTEGER NOT NULL, -- how many of the run were examined
+    proven   INTEGER NOT NULL CHECK (proven IN (0, 1)), -- a key of ours made one of the signatures
+    text     TEXT    NOT NULL  -- what was found last, for people
 ) STRICT, WITHOUT ROWID;
 
 -- Nonces seen, with the answer to give again. Rows older than the replay window are pruned.
@@ -165,9 +176,20 @@ CREATE TABLE probe (
     slot             TEXT    NOT NULL,    -- the slot's name, or 'manual …' / 'start …'
     started_at       INTEGER NOT NULL,    -- our clock
     outcome          TEXT    NOT NULL CHECK (outcome IN ('ok','slow','failed')),
-    steps            TEXT    NOT NULL,    -- JSON array of {name, outcome, status, duration_ms, detail}
+    steps            TEXT    NOT NULL,    -- JSON array of {name, outcome, status, duration_ms, detail, what_to_do}
     certificate_days INTEGER              -- days until the served certificate ends
 ) STRICT;
+
+-- The marketplace's dial tests as they were seen here: test traffic that is not our own heartbeat's.
+CREATE TABLE dial_test (
+    day        INTEGER NOT NULL, -- the Beijing day, counted from 1970-01-01
+    half       TEXT    NOT NULL CHECK (half IN ('morning','afternoon')), -- of that day
+    first_at   INTEGER NOT NULL, -- our clock when its first call came
+    last_at    INTEGER NOT NULL, -- and its last
+    calls      INTEGER NOT NULL, -- its calls
+    refused_at INTEGER,          -- when a call was last answered other than 000000, if one was
+    PRIMARY KEY (day, half)
+) STRICT, WITHOUT ROWID;
 
 -- What the software reported of its use: each client once per code and day, and the greatest count.
 CREATE TABLE usage (
@@ -198,8 +220,107 @@ CREATE TABLE usage_batch (
     error_code TEXT                 -- the last answer's code
 ) STRICT;
 
+-- Each time that a cause was wrong. What is wrong now is looked at anew; this is since when, and who was told.
+CREATE TABLE alarm (
+    id              INTEGER PRIMARY KEY, -- counts up; one for each time that a cause was wrong
+    cause           TEXT    NOT NULL,    -- the same for the same cause
+    kind            TEXT    NOT NULL,    -- what kind of trouble
+    severity        TEXT    NOT NULL CHECK (severity IN ('warning','high','emergency')), -- when last seen
+    code            TEXT,                -- the code concerned
+    text            TEXT    NOT NULL,    -- what is wrong, when last seen
+    what_to_do      TEXT    NOT NULL,    -- the remedy
+    since           INTEGER NOT NULL,    -- since when it is wrong
+    last_seen       INTEGER NOT NULL,    -- our clock when it was last found
+    seen            INTEGER NOT NULL,    -- how many looks found it
+    reopened        INTEGER NOT NULL,    -- how often it came back before it could be told of again
+    told_at         INTEGER,             -- when somebody was last told that it is wrong
+    told_severity   TEXT,                -- and with which severity
+    cleared_at      INTEGER,             -- when it was found gone; NULL while it is wrong
+    over_at         INTEGER,             -- when it is or was told that it is over; NULL while people take it for wrong
+    acknowledged_at INTEGER,             -- when somebody said that they look after it; ends reminders
+    acknowledged    TEXT,                -- and why
+    CHECK ((told_at IS NULL) = (told_severity IS NULL)),
+    CHECK ((acknowledged_at IS NULL) = (acknowledged IS NULL))
+) STRICT;
+CREATE INDEX alarm_by_cause ON alarm (cause, id);
+CREATE UNIQUE INDEX alarm_open ON alarm (cause) WHERE cleared_at IS NULL;
+CREATE INDEX alarm_cleared ON alarm (cleared_at) WHERE cleared_at IS NOT NULL;
+
+-- Messages about alarms on their way to people: one row for each message and channel.
+CREATE TABLE notice (
+    id         INTEGER PRIMARY KEY, -- counts up
+    message    TEXT    NOT NULL,    -- the message's own id, the same on every channel and at every try
+    channel    TEXT    NOT NULL,    -- the channel's name in the configuration
+    alarm      INTEGER NOT NULL,    -- the alarm it tells of
+    phase      TEXT    NOT NULL CHECK (phase IN ('raised','worse','reminder','over')),
+    told_at    INTEGER NOT NULL,    -- our clock when it became true
+    cause      TEXT    NOT NULL,    -- the rest: the alarm as it was then
+    kind       TEXT    NOT NULL,
+    severity   TEXT    NOT NULL,
+    code       TEXT,
+    text       TEXT    NOT NULL,
+    what_to_do TEXT    NOT NULL,
+    since      INTEGER NOT NULL,
+    first_due  INTEGER NOT NULL,    -- not before
+    due_at     INTEGER,             -- the next try; NULL when it has ended
+    tries      INTEGER NOT NULL,    -- tries that failed
+    sent_at    INTEGER,             -- when the channel took it
+    error      TEXT,                -- why the last try failed
+    UNIQUE (message, channel)
+) STRICT;
+CREATE INDEX notice_due ON notice (channel, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX notice_by_alarm ON notice (alarm, channel);
+
 -- Facts of the whole installation.
 CREATE TABLE fact (
     name  TEXT NOT NULL PRIMARY KEY, -- marketplace_stopped_until, …
     value TEXT NOT NULL              -- its text
 ) STRICT, WITHOUT ROWID;
+
+-- Calls that failed: each one that was authentic and not answered 000000, and apart from them those that
+-- could not be proved authentic. A call has one row, however often it fails.
+CREATE TABLE retry_window (
+    id            INTEGER PRIMARY KEY, -- counts up
+    activity      TEXT    NOT NULL, -- as sent; '' when it is none that we know
+    code          TEXT    NOT NULL, -- the code; '' when it names none
+    order_id      TEXT    NOT NULL, -- the order; '' when it names none
+    order_line_id TEXT    NOT NULL, -- its line; '' when it names none
+    scene         TEXT    NOT NULL, -- RENEWAL, FREEZE, …; '' for a release and an order notification
+    digest        BLOB    NOT NULL, -- SHA-256 of a body that names neither; else empty
+    authentic     INTEGER NOT NULL CHECK (authentic IN (0, 1)), -- whether any attempt was
+    result_code   TEXT    NOT NULL, -- what the last attempt was answered
+    attempts      INTEGER NOT NULL, -- attempts seen in this round of retries
+    first_at      INTEGER NOT NULL, -- our clock at the first of them
+    last_at       INTEGER NOT NULL, -- our clock at the last of them
+    state         TEXT    NOT NULL CHECK (state IN ('open','restart','settled','dismissed')),
+    given_up_at   INTEGER,          -- when the window first closed without success
+    ended_at      INTEGER,          -- when it was settled or dismissed
+    reason        TEXT,             -- why an operator dismissed it
+    UNIQUE (code, order_id, activity, scene, order_line_id, digest)
+) STRICT;
+CREATE INDEX retry_window_live ON retry_window (state) WHERE state IN ('open','restart');
+CREATE INDEX retry_window_given_up ON retry_window (given_up_at) WHERE given_up_at IS NOT NULL;
+
+-- Times in which the marketplace's calls may not have reached us.
+CREATE TABLE deaf_gap (
+    id          INTEGER PRIMARY KEY, -- counts up
+    from_at     INTEGER NOT NULL, -- when we last heard before it
+    until_at    INTEGER NOT NULL, -- when we heard again
+    causes      TEXT    NOT NULL, -- why: down, paused, not_stored, clock, not_authentic
+    before_id   INTEGER,          -- the last authentic callback before it
+    settled_at  INTEGER,          -- when every code had been compared with the marketplace since
+    asked       INTEGER NOT NULL, -- codes compared until then, sweep by sweep
+    repaired    INTEGER NOT NULL  -- those whose answer told what we did not know
+) STRICT;
+CREATE INDEX deaf_gap_open ON deaf_gap (id) WHERE settled_at IS NULL;
+
+-- Calls that must have been made in a gap, because the marketplace holds what only they would have told.
+CREATE TABLE missed_call (
+    gap        INTEGER NOT NULL, -- the deaf_gap
+    code       TEXT    NOT NULL, -- the code
+    scene      TEXT    NOT NULL CHECK (scene IN ('RENEWAL','UNSUBSCRIBE_RENEWAL_PERIOD','RELEASE')),
+    found_at   INTEGER NOT NULL, -- our clock when the answer came
+    arrived_at INTEGER,          -- when such a call came after all
+    PRIMARY KEY (gap, code, scene)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX missed_call_open ON missed_call (code) WHERE arrived_at IS NULL;

@@ -10,8 +10,8 @@ import tarfile
 
 CHAINS = ("events", "callbacks", "test-callbacks")
 EVENT = "id at code kind source from to order_id result_code detail request_id".split()
-CALLBACK = ("id received_at activity code test signed_at verdict result_code detail duration_ms body "
-            "request_id head reply clock_skew_ms").split()
+CALLBACK = ("id received_at activity code test signed_at verdict result_code detail doctor duration_ms "
+            "body request_id head reply clock_skew_ms").split()
 END = 512 + 1024  # the seal's content with its padding, and two empty blocks
 
 

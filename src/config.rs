@@ -5,20 +5,24 @@
 
 mod check;
 mod defaults;
+mod notify;
 mod places;
 mod secrets;
+mod shown;
 mod socket;
 mod url;
 
 pub use check::{Problem, Severity};
-pub use secrets::{SecretError, SecretErrorKind, SecretFile, Secrets};
+pub use notify::{Alarms, ChannelKind, MailTls, Notify};
+pub use secrets::{ChannelSecrets, SecretError, SecretErrorKind, SecretFile, SecretPlace, Secrets};
 pub use socket::{BadSocketMode, SocketMode, group_id};
 pub use url::{BadUrl, HttpUrl};
 
 use crate::domain::entitlement;
-use crate::domain::slots::{TimeOfDay, Zone};
+use crate::domain::slots::{HeartbeatTimes, Zone};
 use crate::domain::time::HOUR_MS;
 use crate::telemetry::{Format, Level};
+use serde::de::{SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::fmt;
 use std::net::SocketAddr;
@@ -48,6 +52,9 @@ pub struct Config {
     /// When the heartbeat runs.
     #[serde(default)]
     pub schedule: Schedule,
+    /// What the guard may expect.
+    #[serde(default)]
+    pub guard: Guard,
     /// What the merchant chose for the end of a code.
     #[serde(default)]
     pub policy: Policy,
@@ -57,6 +64,15 @@ pub struct Config {
     /// How long records are kept.
     #[serde(default)]
     pub retention: Retention,
+    /// Nightly backups, if they are wanted.
+    #[serde(default)]
+    pub backup: Option<Backup>,
+    /// How often somebody is told of an alarm.
+    #[serde(default)]
+    pub alarms: Alarms,
+    /// Who is told.
+    #[serde(default)]
+    pub notify: Vec<Notify>,
 }
 
 /// The public listener.
@@ -74,6 +90,9 @@ pub struct Callback {
     pub public_url: Option<HttpUrl>,
     /// The access keys (protocol.md 4.1), newest first; two while one replaces the other.
     pub access_key_files: Vec<SecretFile>,
+    /// Keys that are accepted no longer, newest first: only to name them when something still signs with one.
+    #[serde(default)]
+    pub retired_access_key_files: Vec<SecretFile>,
     /// The certificate chain, PEM, when TLS ends here and not at a proxy.
     #[serde(default)]
     pub tls_cert: Option<PathBuf>,
@@ -175,12 +194,31 @@ pub struct Schedule {
     pub zone: Zone,
     /// When it runs each day.
     #[serde(default = "defaults::heartbeat", deserialize_with = "times_from_text")]
-    pub heartbeat: Vec<TimeOfDay>,
+    pub heartbeat: HeartbeatTimes,
 }
 
 impl Default for Schedule {
     fn default() -> Self {
         Self { zone: defaults::shanghai(), heartbeat: defaults::heartbeat() }
+    }
+}
+
+/// What the guard may expect.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Guard {
+    /// Whether the product is on sale, so that the marketplace dials each half-day (protocol.md §6).
+    #[serde(default = "defaults::on_sale")]
+    pub on_sale: bool,
+    /// How many orders may fail in a calendar month (Asia/Shanghai) before it is an alarm of its own.
+    #[serde(default = "defaults::failed_orders_per_month")]
+    pub failed_orders_per_month: u32,
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        let failed_orders_per_month = defaults::failed_orders_per_month();
+        Self { on_sale: defaults::on_sale(), failed_orders_per_month }
     }
 }
 
@@ -243,6 +281,9 @@ pub struct Retention {
     /// Usage reports that were sent or given up; others are kept until they are.
     #[serde(default = "defaults::a_month")]
     pub usage_days: u32,
+    /// Alarms that went, and the messages about them.
+    #[serde(default = "defaults::half_a_year")]
+    pub alarms_days: u32,
 }
 
 impl Default for Retention {
@@ -253,8 +294,20 @@ impl Default for Retention {
             probes_days: defaults::half_a_year(),
             job_runs_days: defaults::half_a_year(),
             usage_days: defaults::a_month(),
+            alarms_days: defaults::half_a_year(),
         }
     }
+}
+
+/// Nightly backups.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Backup {
+    /// Where they go; another disk is better than the one of the database.
+    pub folder: PathBuf,
+    /// How many are kept.
+    #[serde(default = "defaults::a_week_of_backups")]
+    pub keep: u32,
 }
 
 fn from_text<'de, D, T>(from: D) -> Result<T, D::Error>
@@ -275,8 +328,33 @@ where
     from_text(from).map(Some)
 }
 
-fn times_from_text<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<TimeOfDay>, D::Error> {
-    Vec::<String>::deserialize(from)?.iter().map(|text| parsed(text)).collect()
+fn times_from_text<'de, D: Deserializer<'de>>(from: D) -> Result<HeartbeatTimes, D::Error> {
+    struct Written;
+
+    impl<'de> Visitor<'de> for Written {
+        type Value = HeartbeatTimes;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("\"auto\" or a list of times such as [\"08:00\", \"13:00\"]")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<HeartbeatTimes, E> {
+            if text == "auto" {
+                return Ok(HeartbeatTimes::Auto);
+            }
+            Err(E::invalid_value(Unexpected::Str(text), &self))
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<HeartbeatTimes, A::Error> {
+            let mut times = Vec::new();
+            while let Some(text) = list.next_element::<String>()? {
+                times.push(parsed(&text)?);
+            }
+            Ok(HeartbeatTimes::At(times))
+        }
+    }
+
+    from.deserialize_any(Written)
 }
 
 fn parsed<T, E>(text: &str) -> Result<T, E>
@@ -358,20 +436,25 @@ impl Config {
     }
 
     fn resolve(&mut self, folder: &Path) {
-        let secrets = self.callback.access_key_files.iter_mut().chain([
+        let callback = &mut self.callback;
+        let keys =
+            callback.access_key_files.iter_mut().chain(&mut callback.retired_access_key_files);
+        let secrets = keys.chain([
             &mut self.marketplace.ak_file,
             &mut self.marketplace.sk_file,
             &mut self.admin.token_file,
             &mut self.software.token_file,
         ]);
         let orders = self.orders.iter_mut().flat_map(|orders| &mut orders.access_key_files);
-        let secrets = secrets.chain(orders);
-        secrets.chain(&mut self.callback.tls_key).for_each(|secret| secret.resolve(folder));
+        let notify = self.notify.iter_mut().flat_map(Notify::files);
+        let secrets = secrets.chain(orders).chain(notify);
+        secrets.chain(&mut callback.tls_key).for_each(|secret| secret.resolve(folder));
         let paths = [
             Some(&mut self.data_dir),
             self.callback.tls_cert.as_mut(),
             self.marketplace.extra_ca_file.as_mut(),
             self.software.socket.as_mut(),
+            self.backup.as_mut().map(|backup| &mut backup.folder),
         ];
         // `join` leaves an absolute path as it is.
         paths.into_iter().flatten().for_each(|path| *path = folder.join(&*path));

@@ -2,32 +2,43 @@
 //!
 //! Invariant: everything is parsed before anything is bound, and a dead writer ends the process.
 
+mod keys;
+mod reload;
+mod telling;
+
 use crate::clock::Clock;
 use crate::config::{self, Config, Secrets};
 use crate::domain::time::Timestamp;
-use crate::guard::{Guard, Prober};
+use crate::guard::{DoctorQueue, Guard, KeyFile, Prober, Watch, Watched, start_doctor};
 use crate::http::{
-    Admin, CallbackRoute, Door, Limits, Listener, NewCodes, Serving, Software, Tls, Token,
+    Admin, Answers, CallbackRoute, Certificate, Door, Limits, Listener, NewCodes, Serving, Shown,
+    Software, Tls, serve,
 };
-use crate::http::{acceptor, serve};
-use crate::lifecycle::{ClientKey, Keys, Leases, Lifecycle, Retention, STOPPED_UNTIL};
+use crate::lifecycle::{Backups, ClientKey, Keys, Leases, Lifecycle, Retention, STOPPED_UNTIL};
 use crate::marketplace::{BatchSizes, Client, Settings};
+use crate::notify::Notifier;
 use crate::protocol::aksk::Credentials;
 use crate::protocol::callback_auth::AccessKey;
 use crate::schedule::{Board, Ticks, Workers};
 use crate::store::{Held, Store, WriterEnd};
 use crate::telemetry::Metrics;
 use anyhow::{Context as _, bail};
+use keys::LocalKeys;
+use reload::Reload;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// Connections at a time on the two local listeners.
 const LOCAL_CONNECTIONS: usize = 512;
+/// How long the signature doctor may take to finish what is queued.
+const DOCTOR_DRAIN: Duration = Duration::from_secs(2);
 /// How long the writer may take to finish what is queued.
 const WRITER_DRAIN: Duration = Duration::from_secs(3);
 
@@ -38,9 +49,13 @@ pub struct Daemon {
     stop: watch::Sender<bool>,
     listeners: Vec<Serving>,
     workers: JoinSet<()>,
+    doctor: JoinHandle<()>,
+    notifiers: JoinSet<()>,
     ticks: Ticks,
+    lifecycle: Arc<Lifecycle>,
     store: Store,
     writer_end: oneshot::Receiver<WriterEnd>,
+    reload: Reload,
     _held: HeldLock,
 }
 
@@ -58,19 +73,24 @@ pub struct Addresses {
     pub software: Option<SocketAddr>,
 }
 
-/// Runs the daemon until it is told to stop, or its writer dies.
+/// Runs the daemon until it is told to stop, or its writer dies. SIGHUP reads the configuration in `file`
+/// again.
 ///
 /// # Errors
 /// Why it could not start, or that the writer died.
-pub async fn run(config: Config, secrets: Secrets) -> anyhow::Result<()> {
+pub async fn run(config: Config, secrets: Secrets, file: &Path) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let mut daemon = Daemon::start(config, secrets, Clock::system()).await?;
-    let ended = tokio::select! {
-        name = signals.next() => {
-            tracing::info!(signal = name, "stopping: no new calls are taken, those under way are finished");
-            None
+    let ended = loop {
+        tokio::select! {
+            name = signals.next() => {
+                tracing::info!(signal = name, "stopping: no new calls are taken, those under way are finished");
+                break None;
+            }
+            end = daemon.writer_ended() => break Some(end),
+            _ = hangup.recv() => daemon.reload.on_signal(file),
         }
-        end = daemon.writer_ended() => Some(end),
     };
     drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
     daemon.stop().await;
@@ -113,26 +133,64 @@ impl Daemon {
         ));
         let bound = Bound::bind(&config).await?;
         let addresses = bound.addresses()?;
-        let keys: Vec<_> = secrets.access_keys.iter().cloned().map(AccessKey::new).collect();
-        let guard = Arc::new(guard(&config, &lifecycle, &keys, extra_ca.as_deref(), addresses)?);
+        let prober = prober(&config, &secrets, extra_ca.as_deref(), addresses, &clock)?;
+        let watch = Arc::new(Watch::new(Watched {
+            data_dir: config.data_dir.clone(),
+            certificate: config.callback.tls_cert.clone(),
+            key_files: key_files(&config),
+        }));
+        let guard =
+            Guard::new(Arc::clone(&lifecycle), prober, Arc::clone(&watch), config.guard.on_sale)
+                .allowing_failed_orders(config.guard.failed_orders_per_month);
+        let extra_ca = extra_ca.as_deref();
+        let (guard, notifier) = telling::wire(&config, &secrets, extra_ca, &lifecycle, guard)?;
+        let guard = Arc::new(guard);
         let board =
             Arc::new(Board::new(config.schedule.zone, &config.schedule.heartbeat, clock.clone()));
         let (stop, stopping) = watch::channel(false);
-        let tls = callback_tls(&config)?;
-        let parts = Parts { config: &config, secrets: &secrets, lifecycle, guard, board };
-        let listeners = parts.listen(bound, keys, tls, &stopping);
+        let (certificate, tls) = callback_tls(&config)?.unzip();
+        notifier.forget_other_channels().await?;
+        let notifiers = notifier.start(&stopping);
+        let keys = LocalKeys::of(&secrets);
+        let parts = Parts {
+            config: &config,
+            lifecycle: Arc::clone(&lifecycle),
+            guard,
+            watch,
+            board,
+            notifier,
+            keys,
+        };
+        let (doctors, doctor) = start_doctor(Arc::clone(&lifecycle), stopping.clone());
+        let listeners = parts.listen(bound, tls, doctors, &stopping);
         let workers = parts.work(&stopping);
         let board = Arc::clone(&parts.board);
         let ticks = Ticks::start(board, store.clone(), clock, stopping).await?;
         announce(&config, addresses);
+        let Parts { guard, watch, board, keys, .. } = parts;
+        let reload = Reload {
+            config,
+            channels: secrets.channels,
+            addresses,
+            lifecycle: Arc::clone(&lifecycle),
+            guard,
+            watch,
+            board,
+            keys,
+            certificate,
+        };
         Ok(Self {
             addresses,
             stop,
             listeners,
             workers,
+            doctor,
+            notifiers,
             ticks,
+            lifecycle,
             store,
             writer_end,
+            reload,
             _held: HeldLock(lock),
         })
     }
@@ -150,8 +208,14 @@ impl Daemon {
         for listener in self.listeners {
             listener.finished().await;
         }
+        // It ends with the listener that hands refused calls over; each of them is to be recorded.
+        drop(tokio::time::timeout(DOCTOR_DRAIN, self.doctor).await);
         self.ticks.stop().await;
         self.workers.shutdown().await;
+        self.notifiers.shutdown().await;
+        if let Err(error) = self.lifecycle.follow_failed_calls().await {
+            tracing::warn!(%error, "calls that failed could not be noted: look for them in the seller's console");
+        }
         self.store.shut_down();
         match tokio::time::timeout(WRITER_DRAIN, &mut self.writer_end).await {
             Ok(Ok(WriterEnd::Asked)) => tracing::info!("stopped"),
@@ -168,7 +232,11 @@ pub fn install_crypto() {
     drop(rustls::crypto::ring::default_provider().install_default());
 }
 
-fn read_extra_ca(config: &Config) -> anyhow::Result<Option<Vec<u8>>> {
+/// The trust roots of `marketplace.extra-ca-file`.
+///
+/// # Errors
+/// When the file cannot be read.
+pub(crate) fn read_extra_ca(config: &Config) -> anyhow::Result<Option<Vec<u8>>> {
     let Some(file) = &config.marketplace.extra_ca_file else {
         return Ok(None);
     };
@@ -177,7 +245,11 @@ fn read_extra_ca(config: &Config) -> anyhow::Result<Option<Vec<u8>>> {
     Ok(Some(pem))
 }
 
-fn connect(
+/// The way to the marketplace that this configuration describes; nothing is sent yet.
+///
+/// # Errors
+/// What the configuration has wrong.
+pub(crate) fn connect(
     config: &Config,
     secrets: &Secrets,
     extra_ca_pem: Option<Vec<u8>>,
@@ -206,13 +278,13 @@ fn restore_stop(store: &Store, marketplace: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn guard(
+fn prober(
     config: &Config,
-    lifecycle: &Arc<Lifecycle>,
-    keys: &[AccessKey],
+    secrets: &Secrets,
     extra_ca: Option<&[u8]>,
     addresses: Addresses,
-) -> anyhow::Result<Guard> {
+    clock: &Clock,
+) -> anyhow::Result<Prober> {
     let url = if let Some(url) = &config.callback.public_url {
         url.as_str().to_owned()
     } else {
@@ -221,19 +293,24 @@ fn guard(
         );
         format!("http://{}{}", addresses.callback, config.callback.path)
     };
-    let key = keys.first().context("callback.access-key-files names no key")?.clone();
-    let prober = Prober::new(url, key, extra_ca, lifecycle.clock.clone())?;
-    Ok(Guard::new(Arc::clone(lifecycle), prober))
+    let newest = secrets.access_keys.first().context("callback.access-key-files names no key")?;
+    Ok(Prober::new(url, AccessKey::new(newest.clone()), extra_ca, clock.clone())?)
 }
 
-fn callback_tls(config: &Config) -> anyhow::Result<Option<Tls>> {
+/// The files of secrets, as they are now.
+fn key_files(config: &Config) -> Vec<KeyFile> {
+    let places = config.secret_files().into_iter();
+    places.map(|place| KeyFile::now(place.key, place.path, place.at_start_only)).collect()
+}
+
+fn callback_tls(config: &Config) -> anyhow::Result<Option<(Arc<Certificate>, Tls)>> {
     let (Some(certificate), Some(key)) = (&config.callback.tls_cert, &config.callback.tls_key)
     else {
         return Ok(None);
     };
     let key = key.clone();
     let read_key = move || key.read("callback.tls-key").map_err(|error| error.to_string());
-    Ok(Some(acceptor(certificate.clone(), read_key)?))
+    Ok(Some(Certificate::serve(certificate.clone(), Box::new(read_key))?))
 }
 
 /// Listeners that are bound and do not answer yet.
@@ -317,28 +394,32 @@ fn bind_socket(software: &config::Software) -> anyhow::Result<Option<UnixListene
 /// What the listeners and workers are made of.
 struct Parts<'a> {
     config: &'a Config,
-    secrets: &'a Secrets,
     lifecycle: Arc<Lifecycle>,
     guard: Arc<Guard>,
+    watch: Arc<Watch>,
     board: Arc<Board>,
+    notifier: Arc<Notifier>,
+    keys: LocalKeys,
 }
 
 impl Parts<'_> {
     fn listen(
         &self,
         bound: Bound,
-        keys: Vec<AccessKey>,
         tls: Option<Tls>,
+        doctors: DoctorQueue,
         stop: &watch::Receiver<bool>,
     ) -> Vec<Serving> {
         let callback = &self.config.callback;
-        let order_keys = self.secrets.order_keys.iter().cloned().map(AccessKey::new).collect();
+        let LocalKeys { callbacks, orders: order_keys, .. } = &self.keys;
         let orders = self.config.orders.as_ref();
         let route = Arc::new(CallbackRoute::new(
-            Door::new(callback.path.clone(), keys),
-            orders.map(|orders| Door::new(orders.path.clone(), order_keys)),
+            Door::new(callback.path.clone(), Arc::clone(callbacks)),
+            orders.map(|orders| Door::new(orders.path.clone(), Arc::clone(order_keys))),
             callback.probe_codes.iter().cloned().collect(),
             Arc::clone(&self.lifecycle),
+            doctors,
+            Arc::clone(&self.watch),
         ));
         let limits = Limits {
             name: "callback",
@@ -353,19 +434,25 @@ impl Parts<'_> {
             Arc::clone(&self.lifecycle),
             Arc::clone(&self.guard),
             Arc::clone(&self.board),
-            Token::new(&self.secrets.admin_token),
+            Arc::clone(&self.notifier),
+            self.keys.admin.clone(),
+            vec![("callbacks", Arc::clone(callbacks)), ("orders", Arc::clone(order_keys))],
             self.config.marketplace.requests_per_second,
+            Shown { zone: self.config.schedule.zone, settings: self.config.shown() },
         ));
         let answer = move |request| Arc::clone(&admin).answer(request);
         listeners.push(serve(bound.admin, local("admin"), answer, stop.clone()));
 
-        let token = || Some(Token::new(&self.secrets.software_token));
         let new_codes = Arc::new(NewCodes::per_hour(self.config.software.new_codes_per_hour));
-        for (listener, token) in [(bound.software, token()), (bound.socket, None)] {
+        let answers = Arc::new(Answers::default());
+        for (listener, token) in
+            [(bound.software, Some(self.keys.software.clone())), (bound.socket, None)]
+        {
             let Some(listener) = listener else { continue };
             let guard = Arc::clone(&self.guard);
             let (lifecycle, new_codes) = (Arc::clone(&self.lifecycle), Arc::clone(&new_codes));
-            let software = Arc::new(Software::new(lifecycle, guard, token, new_codes));
+            let answers = Arc::clone(&answers);
+            let software = Arc::new(Software::new(lifecycle, guard, token, new_codes, answers));
             let answer = move |request| Arc::clone(&software).answer(request);
             listeners.push(serve(listener, local("software"), answer, stop.clone()));
         }
@@ -383,9 +470,18 @@ impl Parts<'_> {
                 probe_days: i64::from(self.config.retention.probes_days),
                 job_days: i64::from(self.config.retention.job_runs_days),
                 usage_days: i64::from(self.config.retention.usage_days),
+                alarm_days: i64::from(self.config.retention.alarms_days),
             },
+            backups: self.config.backup.as_ref().map(|backup| Backups {
+                folder: backup.folder.clone(),
+                keep: backup.keep as usize,
+            }),
         };
-        workers.start(stop)
+        let mut workers = workers.start(stop);
+        let (watch, lifecycle) = (Arc::clone(&self.watch), Arc::clone(&self.lifecycle));
+        let stop = stop.clone();
+        workers.spawn(async move { watch.keep_looking(&lifecycle, stop).await });
+        workers
     }
 }
 
@@ -419,7 +515,6 @@ impl Signals {
     /// # Errors
     /// When the handlers cannot be installed.
     pub fn new() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,

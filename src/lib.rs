@@ -19,6 +19,7 @@ pub mod guard;
 pub mod http;
 pub mod lifecycle;
 pub mod marketplace;
+pub mod notify;
 pub mod protocol;
 pub mod schedule;
 pub mod simulator;

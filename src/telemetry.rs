@@ -5,20 +5,23 @@
 mod format;
 mod metrics;
 mod request;
+mod watch;
 
 pub use metrics::Metrics;
 pub use request::{as_request, request_id};
+pub use watch::WatchMetrics;
 
 use format::OfRequest;
 use serde::Deserialize;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
+use std::sync::OnceLock;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, reload};
 
 /// The least important level that is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -74,14 +77,29 @@ pub fn init(level: Level, format: Format) {
     } else {
         layer.with_target(false).with_ansi(on_terminal).boxed()
     };
-    // Ours at the level asked for; of the crates below only what is wrong, because they would log
-    // addresses with their queries.
-    let ours = Targets::new()
-        .with_default(level.filter().min(LevelFilter::WARN))
-        .with_target("authcoded", level.filter());
+    let (ours, handle) = reload::Layer::new(of(level));
     if tracing_subscriber::registry().with(layer.with_filter(ours)).try_init().is_ok() {
+        drop(LEVEL.set(Box::new(move |level| drop(handle.reload(of(level))))));
         std::panic::set_hook(Box::new(log_panic));
     }
+}
+
+/// Sets the level of the logging that [`init`] has started.
+type SetLevel = Box<dyn Fn(Level) + Send + Sync>;
+static LEVEL: OnceLock<SetLevel> = OnceLock::new();
+
+/// Logs at another level from now on.
+pub fn set_level(level: Level) {
+    if let Some(set) = LEVEL.get() {
+        set(level);
+    }
+}
+
+fn of(level: Level) -> Targets {
+    // Of the crates below only what is wrong, because they would log addresses with their queries.
+    Targets::new()
+        .with_default(level.filter().min(LevelFilter::WARN))
+        .with_target("authcoded", level.filter())
 }
 
 /// One line with the place. A formatted message may hold anything, so only a literal one is shown.

@@ -1,4 +1,4 @@
-//! The empty server: hyper as the daemon uses it, one fixed answer of the same size, nothing else.
+//! The empty server: hyper, one fixed answer (the daemon's without its lease, so a third as long), nothing else.
 
 use bytes::Bytes;
 use http_body_util::Full;

@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 
 /// How long an answer may take that needs no call to the marketplace, or two of them (10 s).
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a probe may take: each of its steps may take 20 s.
+/// How long a probe may take: three stages of 10 s, and seven cases of 20 s before one of them ends it.
 pub(super) const PROBE_PATIENCE: Duration = Duration::from_mins(4);
 /// How long the connection may take.
 const CONNECT: Duration = Duration::from_secs(3);

@@ -19,7 +19,7 @@ const LIST: [Column; 8] = [
     ("MS", "duration_ms"),
 ];
 
-const FACTS: [Column; 15] = [
+const FACTS: [Column; 16] = [
     ("id", "id"),
     ("received", "received_at"),
     ("signed", "signed_at"),
@@ -28,6 +28,7 @@ const FACTS: [Column; 15] = [
     ("debug call", "test"),
     ("verdict", "verdict"),
     ("why", "detail"),
+    ("doctor", "doctor"),
     ("result code", "result_code"),
     ("took (ms)", "duration_ms"),
     ("clock off (ms)", "clock_skew_ms"),

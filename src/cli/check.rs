@@ -2,6 +2,7 @@
 
 use super::{Output, print};
 use crate::config::{Config, ConfigError, Problem, Severity};
+use crate::domain::slots::HeartbeatTimes;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::ExitCode;
@@ -66,7 +67,6 @@ fn summary(config: &Config) -> anyhow::Result<Value> {
         config.software.listen.map(|listen| listen.to_string()),
         config.software.socket.as_ref().map(|path| path.display().to_string()),
     ];
-    let times: Vec<_> = config.schedule.heartbeat.iter().map(ToString::to_string).collect();
     Ok(json!({
         "data": config.data_dir,
         "callbacks": format!("{tls}://{}{}", callback.listen, callback.path),
@@ -78,7 +78,12 @@ fn summary(config: &Config) -> anyhow::Result<Value> {
         "ak": format!("…{}", secrets.ak_tail()),
         "admin": config.admin.listen.to_string(),
         "software": software.into_iter().flatten().collect::<Vec<_>>().join(", "),
-        "heartbeat": format!("{} {}", times.join(", "), config.schedule.zone),
+        "heartbeat": match &config.schedule.heartbeat {
+            HeartbeatTimes::Auto => "auto: before the marketplace's dial tests".to_owned(),
+            HeartbeatTimes::At(_) => {
+                format!("{} {}", config.schedule.heartbeat, config.schedule.zone)
+            }
+        },
     }))
 }
 

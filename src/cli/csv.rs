@@ -1,5 +1,7 @@
 //! Comma-separated values as RFC 4180 has them, which spreadsheets write and read.
 
+pub(super) use crate::http::csv_line as line;
+
 /// One record, with the line it begins on (counted from 1).
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Record {
@@ -71,21 +73,6 @@ fn unquoted(text: &str) -> Option<(String, &str)> {
 
 fn next_line(text: &str) -> &str {
     text.split_once('\n').map_or("", |(_, rest)| rest)
-}
-
-/// One record as a line, quoted where needed.
-pub(super) fn line<'a>(fields: impl IntoIterator<Item = &'a str>) -> String {
-    let quoted: Vec<String> = fields
-        .into_iter()
-        .map(|field| {
-            if field.contains([',', '"', '\n', '\r']) {
-                format!("\"{}\"", field.replace('"', "\"\""))
-            } else {
-                field.to_owned()
-            }
-        })
-        .collect();
-    quoted.join(",") + "\r\n"
 }
 
 #[cfg(test)]

@@ -6,27 +6,11 @@ use super::print::{self, Column};
 use super::{Output, csv, import};
 use crate::domain::license::Code;
 use crate::domain::state::State;
+pub(super) use crate::http::LICENSE_FIELDS as FIELDS;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
-
-/// The columns of the export: the fields of a licence, as the API names them.
-pub(super) const FIELDS: [&str; 13] = [
-    "code",
-    "state",
-    "expires_at",
-    "marketplace_status",
-    "marketplace_checked_at",
-    "frozen_since",
-    "registered_at",
-    "activated_at",
-    "order_id",
-    "product_id",
-    "next_activation_at",
-    "last_error_code",
-    "note",
-];
 
 const LIST: [Column; 7] = [
     ("CODE", "code"),

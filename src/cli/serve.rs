@@ -9,6 +9,10 @@ pub(super) const HELP: &str = "\
 Reads the configuration, refuses it if `authcoded check` finds an error, opens the database, \
 catches up on what was missed, and serves until SIGTERM or Ctrl-C. Logs go to standard error.
 
+SIGHUP reads the configuration and its secrets again: keys, tokens, certificate, log level, heartbeat \
+times and public address change without a call dropped; what needs a restart is said in the log. A \
+configuration with an error is refused, and the one before stays in force.
+
 Example:
   authcoded --config ./authcoded.toml serve";
 
@@ -27,6 +31,6 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
     }
     let secrets = config.load_secrets()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(crate::daemon::run(config, secrets))?;
+    runtime.block_on(crate::daemon::run(config, secrets, file))?;
     Ok(ExitCode::SUCCESS)
 }

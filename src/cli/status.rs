@@ -21,6 +21,15 @@ const FACTS: [Column; 12] = [
     ("orders awaited", "orders_awaited"),
 ];
 
+/// While one key replaces the other: the old one may go when it is no longer used.
+const KEYS: [Column; 5] = [
+    ("KEY OF", "interface"),
+    ("SHA-256", "key"),
+    ("NEWEST", "newest"),
+    ("CALLS", "calls"),
+    ("LAST USED", "last_used_at"),
+];
+
 /// Runs it.
 pub(super) async fn run(mut api: Api, output: Output) -> anyhow::Result<ExitCode> {
     let summary = api.get("/v1/summary", &Query::default()).await?;
@@ -29,6 +38,10 @@ pub(super) async fn run(mut api: Api, output: Output) -> anyhow::Result<ExitCode
         return Ok(ExitCode::SUCCESS);
     }
     print::facts(&FACTS, &summary)?;
+    if let Some(keys) = summary["access_keys"].as_array() {
+        print::line("")?;
+        print::table(&KEYS, keys)?;
+    }
     if summary["alarms"].as_u64() > Some(0) {
         print_alarms(&mut api).await?;
     }

@@ -1,7 +1,6 @@
 //! The command line as a whole.
 
 use super::*;
-use clap::CommandFactory as _;
 
 #[test]
 fn the_command_line_is_well_formed() {

@@ -27,15 +27,21 @@ pub(super) enum Command {
 /// Runs it.
 pub(super) fn run(command: &Command) -> anyhow::Result<ExitCode> {
     let Command::New = command;
+    let token = fresh()?;
+    let mut out = super::print::out();
+    out.write_all(token.as_bytes())?;
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A new random token and the end of its line.
+pub(super) fn fresh() -> anyhow::Result<Zeroizing<String>> {
     let mut bytes = Zeroizing::new([0; BYTES]);
     SystemRandom::new()
         .fill(bytes.as_mut())
         .map_err(|_| anyhow!("the system gives no random numbers"))?;
     let token = Zeroizing::new(base64url(bytes.as_ref()));
-    let mut out = super::print::out();
-    writeln!(out, "{}", token.as_str())?;
-    out.flush()?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Zeroizing::new(format!("{}\n", token.as_str())))
 }
 
 /// Base64 for addresses (RFC 4648 §5), without padding.

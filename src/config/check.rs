@@ -2,9 +2,12 @@
 //!
 //! Invariant: a configuration without errors here can be served, as far as the file can tell.
 
+mod notify;
+
 use super::places::Places;
 use super::socket::group_id;
 use super::{Config, SecretFile};
+use crate::domain::slots::HeartbeatTimes;
 use secrecy::{ExposeSecret as _, SecretString};
 use std::fmt;
 use std::net::SocketAddr;
@@ -16,6 +19,8 @@ const TOKEN_MIN_CHARS: usize = 16;
 const GRACE_MAX_HOURS: u32 = 90 * 24;
 /// The most codes that the marketplace takes in one call (protocol.md 2.3).
 const BATCH_MAX: usize = 100;
+/// Retired keys that the doctor tries at most.
+const RETIRED_MAX: usize = 8;
 /// The longest lease, that the software may be given.
 const LEASE_MAX_HOURS: u32 = 24;
 
@@ -79,8 +84,13 @@ impl Config {
         self.check_socket(&mut found);
         self.check_tokens(&mut found);
         self.check_numbers(&mut found);
+        self.check_alarms(&mut found);
         if self.data_dir.exists() && !self.data_dir.is_dir() {
             found.error("data-dir", "is not a folder", "name a folder of its own");
+        }
+        let folder = self.backup.as_ref().map(|backup| &backup.folder);
+        if folder.is_some_and(|folder| folder.exists() && !folder.is_dir()) {
+            found.error("backup.folder", "is not a folder", "name a folder for the backups");
         }
         found.problems
     }
@@ -113,8 +123,34 @@ impl Config {
                 );
             }
         }
-        found.access_keys("callback.access-key-files", &callback.access_key_files);
+        let live = found.access_keys("callback.access-key-files", &callback.access_key_files);
+        self.check_retired(&live, found);
         self.check_tls(found);
+    }
+
+    fn check_retired(&self, live: &[SecretString], found: &mut Findings<'_>) {
+        const KEY: &str = "callback.retired-access-key-files";
+        let files = &self.callback.retired_access_key_files;
+        if files.len() > RETIRED_MAX {
+            let text = format!("names {} files", files.len());
+            found.error(KEY, &text, &format!("keep the newest {RETIRED_MAX}"));
+        }
+        for (nth, file) in files.iter().enumerate() {
+            match file.read_line(KEY) {
+                Ok(key) if live.iter().any(|live| same(live, &key)) => found.push(
+                    KEY,
+                    Some(nth),
+                    Severity::Error,
+                    "names a key that callback.access-key-files accepts",
+                    "name it in one of them only",
+                ),
+                Ok(_) => {}
+                Err(why) => {
+                    let text = format!("{}: {}", why.place.display(), why.kind);
+                    found.push(KEY, Some(nth), Severity::Warning, &text, "remove it from the list");
+                }
+            }
+        }
     }
 
     fn check_orders(&self, found: &mut Findings<'_>) {
@@ -278,6 +314,8 @@ impl Config {
             ("retention.probes-days", retention.probes_days == 0),
             ("retention.job-runs-days", retention.job_runs_days == 0),
             ("retention.usage-days", retention.usage_days == 0),
+            ("retention.alarms-days", retention.alarms_days == 0),
+            ("backup.keep", self.backup.as_ref().is_some_and(|backup| backup.keep == 0)),
         ];
         for (key, is_zero) in at_least_one {
             if is_zero {
@@ -310,7 +348,7 @@ impl Config {
                 "give the hours the software may go on while we are away, such as 24",
             );
         }
-        let times = &self.schedule.heartbeat;
+        let HeartbeatTimes::At(times) = &self.schedule.heartbeat else { return };
         if times.is_empty() {
             found.error(
                 "schedule.heartbeat",

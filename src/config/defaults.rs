@@ -1,7 +1,10 @@
 //! What holds when a key is not written (product.md §6).
 
 use super::{HttpUrl, SocketMode};
-use crate::domain::slots::{TimeOfDay, Zone};
+use crate::domain::alarm::Severity;
+use crate::domain::language::Language;
+use crate::domain::retry_window::FAILED_ORDERS_PER_MONTH;
+use crate::domain::slots::{HeartbeatTimes, Zone};
 use std::net::{Ipv4Addr, SocketAddr};
 
 pub(super) fn callback_listen() -> SocketAddr {
@@ -51,8 +54,13 @@ pub(super) const fn one() -> usize {
     1
 }
 
-pub(super) fn heartbeat() -> Vec<TimeOfDay> {
-    ["08:00", "13:00"].into_iter().filter_map(|text| text.parse().ok()).collect()
+pub(super) fn heartbeat() -> HeartbeatTimes {
+    let times = ["08:00", "13:00"].into_iter().filter_map(|text| text.parse().ok());
+    HeartbeatTimes::At(times.collect())
+}
+
+pub(super) const fn on_sale() -> bool {
+    true
 }
 
 pub(super) const fn grace_hours() -> u32 {
@@ -71,6 +79,10 @@ pub(super) const fn lease_hours() -> u32 {
     24
 }
 
+pub(super) const fn failed_orders_per_month() -> u32 {
+    FAILED_ORDERS_PER_MONTH
+}
+
 pub(super) const fn half_a_year() -> u32 {
     180
 }
@@ -81,4 +93,32 @@ pub(super) const fn a_month() -> u32 {
 
 pub(super) const fn two_weeks() -> u32 {
     14
+}
+
+pub(super) const fn a_week_of_backups() -> u32 {
+    7
+}
+
+pub(super) const fn hourly() -> u32 {
+    1
+}
+
+pub(super) const fn six_hours() -> u32 {
+    6
+}
+
+pub(super) const fn a_day_of_hours() -> u32 {
+    24
+}
+
+pub(super) const fn settle_minutes() -> u32 {
+    5
+}
+
+pub(super) const fn every_severity() -> Severity {
+    Severity::Warning
+}
+
+pub(super) const fn chinese() -> Language {
+    Language::Zh
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: no value of a secret is in any error, `Debug` or `Display` of this module.
 
-use super::Config;
+use super::{Config, Notify};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer};
 use std::fmt;
@@ -30,10 +30,23 @@ pub enum SecretFile {
     },
 }
 
+/// Where an operator changes a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretPlace {
+    /// The key of the configuration that names it.
+    pub key: String,
+    /// The file.
+    pub path: PathBuf,
+    /// What is changed there is seen at the next start only: systemd hands a copy over then.
+    pub at_start_only: bool,
+}
+
 /// All secrets of the configuration.
 pub struct Secrets {
     /// The keys of callbacks, newest first; one or two.
     pub access_keys: Vec<SecretString>,
+    /// The keys that callbacks were signed with before, newest first, as far as they can be read.
+    pub retired_keys: Vec<SecretString>,
     /// The keys of order notifications, newest first; none where they are not wanted.
     pub order_keys: Vec<SecretString>,
     /// The access key id; may be shown by its last four characters ([`Secrets::ak_tail`]).
@@ -44,6 +57,35 @@ pub struct Secrets {
     pub admin_token: SecretString,
     /// The bearer token of the licensed software.
     pub software_token: SecretString,
+    /// Those of the channels of `[[notify]]`, in their order.
+    pub channels: Vec<ChannelSecrets>,
+}
+
+/// The secrets of a channel, as far as its kind has them.
+pub struct ChannelSecrets {
+    /// Its address: who knows it can speak as us.
+    pub url: Option<SecretString>,
+    /// What its messages are signed with.
+    pub secret: Option<SecretString>,
+    /// The mail server's password.
+    pub password: Option<SecretString>,
+}
+
+impl ChannelSecrets {
+    /// Whether nothing of it differs.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let pairs = [
+            (&self.url, &other.url),
+            (&self.secret, &other.secret),
+            (&self.password, &other.password),
+        ];
+        pairs.into_iter().all(|(one, other)| text(one.as_ref()) == text(other.as_ref()))
+    }
+}
+
+fn text(secret: Option<&SecretString>) -> Option<&str> {
+    secret.map(|secret| secret.expose_secret())
 }
 
 impl fmt::Debug for Secrets {
@@ -123,6 +165,14 @@ impl SecretFile {
         match self {
             Self::File(path) => *path = folder.join(&*path),
             Self::Credential { name, beside } => *beside = folder.join(name),
+        }
+    }
+
+    /// The file that an operator changes: for a credential the one beside the configuration, from which
+    /// the unit loads it.
+    fn origin(&self) -> &Path {
+        match self {
+            Self::File(path) | Self::Credential { beside: path, .. } => path,
         }
     }
 
@@ -248,6 +298,29 @@ impl<'de> Deserialize<'de> for SecretFile {
 }
 
 impl Config {
+    /// The files that [`Config::load_secrets`] reads, but those of `[[notify]]`.
+    #[must_use]
+    pub fn secret_files(&self) -> Vec<SecretPlace> {
+        let orders = self.orders.as_ref().map_or(&[][..], |orders| &orders.access_key_files);
+        let lists = [
+            ("callback.access-key-files", &self.callback.access_key_files[..]),
+            ("callback.retired-access-key-files", &self.callback.retired_access_key_files),
+            ("orders.access-key-files", orders),
+            ("marketplace.ak-file", std::slice::from_ref(&self.marketplace.ak_file)),
+            ("marketplace.sk-file", std::slice::from_ref(&self.marketplace.sk_file)),
+            ("admin.token-file", std::slice::from_ref(&self.admin.token_file)),
+            ("software.token-file", std::slice::from_ref(&self.software.token_file)),
+        ];
+        let files = lists.into_iter().flat_map(|(key, files)| files.iter().map(move |f| (key, f)));
+        let handed_over = credentials_directory().is_some();
+        let place = |(key, file): (&str, &SecretFile)| SecretPlace {
+            key: key.to_owned(),
+            path: file.origin().to_owned(),
+            at_start_only: handed_over && matches!(file, SecretFile::Credential { .. }),
+        };
+        files.map(place).collect()
+    }
+
     /// Reads every secret the configuration names, but the private key of the listener.
     ///
     /// # Errors
@@ -257,13 +330,17 @@ impl Config {
             files.iter().map(|file| file.read_line(key)).collect()
         };
         let orders = self.orders.as_ref().map_or(&[][..], |orders| &orders.access_key_files);
+        // They only help to explain a refusal: one that is gone by now is no reason not to start.
+        let retired = self.callback.retired_access_key_files.iter();
         Ok(Secrets {
+            retired_keys: retired.filter_map(|file| file.read_line("").ok()).collect(),
             access_keys: read("callback.access-key-files", &self.callback.access_key_files)?,
             order_keys: read("orders.access-key-files", orders)?,
             ak: self.marketplace.ak_file.read_line("marketplace.ak-file")?.expose_secret().into(),
             sk: self.marketplace.sk_file.read_line("marketplace.sk-file")?,
             admin_token: self.admin.token_file.read_line("admin.token-file")?,
             software_token: self.software.token_file.read_line("software.token-file")?,
+            channels: self.notify.iter().map(Notify::secrets).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -271,6 +348,16 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_channel_is_the_same_while_each_of_its_secrets_is() {
+        let secret = |text: &str| Some(SecretString::from(text));
+        let robot = |url, key| ChannelSecrets { url, secret: key, password: None };
+        let known = robot(secret("https://a.example"), secret("key"));
+        assert!(known.is_same(&robot(secret("https://a.example"), secret("key"))));
+        assert!(!known.is_same(&robot(secret("https://a.example"), secret("other"))));
+        assert!(!known.is_same(&robot(secret("https://a.example"), None)));
+    }
 
     #[test]
     fn a_credential_is_taken_from_systemd_or_from_beside_the_configuration() {

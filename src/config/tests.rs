@@ -59,6 +59,17 @@ fn shortened(problem: &Problem) -> String {
 }
 
 #[test]
+fn the_heartbeat_may_follow_the_dial_tests() {
+    let text = good()
+        .replace("[admin]", "[schedule]\nheartbeat = \"auto\"\n[guard]\non-sale = false\n[admin]");
+    let (_folder, file) = folder(&text);
+    let (config, warnings) = Config::load_checked(&file).expect("a good configuration");
+    assert_eq!(warnings, []);
+    assert_eq!(config.schedule.heartbeat, crate::domain::slots::HeartbeatTimes::Auto);
+    assert!(!config.guard.on_sale);
+}
+
+#[test]
 fn the_good_one_is_fine_and_filled_with_the_defaults() {
     let (folder, file) = folder(&good());
     let (config, warnings) = Config::load_checked(&file).expect("a good configuration");
@@ -68,8 +79,8 @@ fn the_good_one_is_fine_and_filled_with_the_defaults() {
     assert_eq!(config.software.listen.map(|l| l.to_string()).as_deref(), Some("127.0.0.1:8652"));
     let endpoints: Vec<_> = config.marketplace.endpoints.iter().map(HttpUrl::as_str).collect();
     assert_eq!(endpoints, ["https://mkt.myhuaweicloud.com", "https://mkt.myhuaweicloud.cn"]);
-    let times: Vec<_> = config.schedule.heartbeat.iter().map(ToString::to_string).collect();
-    assert_eq!(times, ["08:00", "13:00"]);
+    assert_eq!(config.schedule.heartbeat.to_string(), "08:00, 13:00");
+    assert!(config.guard.on_sale);
     assert_eq!(config.policy.entitlement().grace_ms, 72 * HOUR_MS);
     assert_eq!(config.policy.entitlement().lease_ms, 24 * HOUR_MS);
     let secrets = config.load_secrets().expect("good secrets");
@@ -144,6 +155,11 @@ fn the_form_is_checked_with_line_and_column() {
             "[admin]",
             "[schedule]\nheartbeat = [\"8:00\"]\n[admin]",
             "authcoded.toml:9:13: \"8:00\": not a time of day",
+        ),
+        (
+            "[admin]",
+            "[schedule]\nheartbeat = \"automatic\"\n[admin]",
+            "authcoded.toml:9:13: invalid value: string \"automatic\", expected \"auto\" or a list of times",
         ),
         (
             "[admin]",

@@ -68,6 +68,18 @@ impl HttpUrl {
         Ok(Self { text: text.to_owned(), path_at })
     }
 
+    /// Checks an address that may have a query, such as a chat robot's. It is a secret and is not kept.
+    ///
+    /// # Errors
+    /// [`BadUrl`] says what is wrong and what to write instead.
+    pub fn check_with_query(text: &str) -> Result<(), BadUrl> {
+        let (address, query) = text.split_once('?').unwrap_or((text, ""));
+        if !query.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+            return Err(BadUrl::Character);
+        }
+        Self::parse(address).map(drop)
+    }
+
     /// The address as written.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -78,6 +90,25 @@ impl HttpUrl {
     #[must_use]
     pub fn origin(&self) -> &str {
         &self.text[..self.path_at]
+    }
+
+    /// The host, without the brackets of an IPv6 address.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        let host = host_of(self.authority()).unwrap_or_default();
+        host.trim_start_matches('[').trim_end_matches(']')
+    }
+
+    /// The port, written or usual.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        let usual = if self.is_https() { 443 } else { 80 };
+        let behind_host = self.authority().rsplit_once(':').map(|(_, port)| port);
+        behind_host.and_then(|port| port.parse().ok()).unwrap_or(usual)
+    }
+
+    fn authority(&self) -> &str {
+        self.origin().split_once("://").map_or("", |(_, authority)| authority)
     }
 
     /// The path; `/` when none is written.
@@ -179,9 +210,26 @@ mod tests {
     }
 
     #[test]
+    fn an_address_with_a_query_is_as_strict_otherwise() {
+        for (text, expected) in [
+            ("https://robot.example/send?key=1&x=%20", Ok(())),
+            ("https://robot.example/send", Ok(())),
+            ("http://127.0.0.1:9/send?key=1", Ok(())),
+            ("http://robot.example/send?key=1", Err(BadUrl::PlainHttp)),
+            ("https://robot.example/send?key=1#x", Err(BadUrl::Character)),
+            ("https://robot.example@evil.example/?a", Err(BadUrl::User)),
+        ] {
+            assert_eq!(HttpUrl::check_with_query(text), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn an_address_falls_apart_into_origin_and_path() {
         let url = HttpUrl::parse("https://a.example:8443/x/y").expect("an address");
         assert_eq!((url.origin(), url.path()), ("https://a.example:8443", "/x/y"));
+        assert_eq!((url.host(), url.port()), ("a.example", 8443));
+        let v6 = HttpUrl::parse("http://[::1]/").expect("an address");
+        assert_eq!((v6.host(), v6.port()), ("::1", 80));
         let url = HttpUrl::parse("https://a.example").expect("an address");
         assert_eq!((url.origin(), url.path()), ("https://a.example", "/"));
     }

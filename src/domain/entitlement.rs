@@ -8,7 +8,7 @@ use super::time::{DAY_MS, HOUR_MS, MINUTE_MS, Timestamp};
 
 /// After a question without a usable answer the software is answered from what is known for so long,
 /// before its next question asks the marketplace again.
-const ASK_AGAIN_MS: i64 = MINUTE_MS;
+pub(super) const ASK_AGAIN_MS: i64 = MINUTE_MS;
 
 /// What the merchant chose.
 #[derive(Debug, Clone, Copy)]
@@ -172,16 +172,23 @@ pub fn days_left(license: &License, now: Timestamp) -> Option<i64> {
 }
 
 /// Whether the marketplace is to be asked before answering: on the first use of the Beijing day,
-/// and as a last look before an end is first told.
+/// and as a last look before an end is first told. An answer from before `restored_at` was put back with a
+/// backup: who knows what has happened since.
 #[must_use]
-pub fn ask_first(license: &License, now: Timestamp, reason: Reason) -> bool {
+pub fn ask_first(
+    license: &License,
+    now: Timestamp,
+    reason: Reason,
+    restored_at: Option<Timestamp>,
+) -> bool {
     let just_failed = license.ask_failed_at.is_some_and(|at| now.ms_since(at) < ASK_AGAIN_MS);
     if !State::IN_USE.contains(&license.state()) || just_failed {
         return false;
     }
     let asked = license.marketplace_checked_at.max(license.ask_failed_at);
-    let today =
-        license.marketplace_checked_at.is_some_and(|at| at.beijing_day() == now.beijing_day());
+    let today = license.marketplace_checked_at.is_some_and(|at| {
+        at.beijing_day() == now.beijing_day() && restored_at.is_none_or(|since| at >= since)
+    });
     let looked = license.expiry.is_none_or(|expiry| asked.is_some_and(|at| at >= expiry.latest()));
     match reason {
         Reason::Expired | Reason::ExpiredUnconfirmed => !looked,
@@ -256,10 +263,14 @@ mod tests {
     fn the_first_use_of_a_beijing_day_asks_once() {
         let mut license = activated("20280101000000");
         let now = at("20270101120000");
-        assert!(ask_first(&license, now, Reason::Active));
+        assert!(ask_first(&license, now, Reason::Active, None));
         license.marketplace_checked_at = Some(now.plus_ms(-MINUTE_MS));
-        assert!(!ask_first(&license, now, Reason::Active));
-        assert!(ask_first(&license, at("20270101160000"), Reason::Active));
+        assert!(!ask_first(&license, now, Reason::Active, None));
+        assert!(ask_first(&license, at("20270101160000"), Reason::Active, None));
+        for (restored_ago, asks) in [(MINUTE_MS - 1, true), (MINUTE_MS, false)] {
+            let restored_at = Some(now.plus_ms(-restored_ago));
+            assert_eq!(ask_first(&license, now, Reason::Active, restored_at), asks);
+        }
     }
 
     #[test]
@@ -267,9 +278,9 @@ mod tests {
         let mut license = activated("20270101000000");
         license.marketplace_checked_at = Some(at("20261231120000"));
         let now = at("20270105000000");
-        assert!(ask_first(&license, now, Reason::ExpiredUnconfirmed));
+        assert!(ask_first(&license, now, Reason::ExpiredUnconfirmed, None));
         license.ask_failed_at = Some(now);
-        assert!(!ask_first(&license, now.plus_ms(1), Reason::ExpiredUnconfirmed));
+        assert!(!ask_first(&license, now.plus_ms(1), Reason::ExpiredUnconfirmed, None));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The only place of the domain that knows time zones. A slot is named by its local date and time,
 //! so that neither daylight saving nor a clock that jumps can make one slot two.
 
+use super::dial_test::{Half, Windows};
 use super::license::Expiry;
 use super::time::{DateText, HOUR_MS, MINUTE_MS, Timestamp};
 use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone as _};
@@ -50,6 +51,21 @@ impl Zone {
         Self::local(at, self.0).format("%Y-%m-%dT%H:%M").to_string()
     }
 
+    /// The local date and time to the second, `yyyy-mm-dd hh:mm:ss`.
+    #[must_use]
+    pub fn date_time(self, at: Timestamp) -> String {
+        Self::local(at, self.0).format("%Y-%m-%d %H:%M:%S").to_string()
+    }
+
+    /// How far the zone is ahead of UTC at `at`, as `+08:00`.
+    #[must_use]
+    pub fn offset(self, at: Timestamp) -> String {
+        let ahead_ms = Self::local(at, self.0).and_utc().timestamp_millis()
+            - Self::local(at, chrono_tz::Tz::UTC).and_utc().timestamp_millis();
+        let (sign, minutes) = (if ahead_ms < 0 { '-' } else { '+' }, ahead_ms.abs() / MINUTE_MS);
+        format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60)
+    }
+
     fn local(at: Timestamp, zone: chrono_tz::Tz) -> NaiveDateTime {
         DateTime::from_timestamp_millis(at.as_ms())
             .unwrap_or(DateTime::UNIX_EPOCH)
@@ -59,15 +75,18 @@ impl Zone {
 
     /// The first instant at which a wall clock shows `local`, or has just skipped it.
     fn instant(self, local: NaiveDateTime) -> Timestamp {
-        // A gap is at most a day wide (Samoa left out 2011-12-30); step over it by quarter hours.
-        let mut probe = local;
-        for _ in 0..=96 {
-            if let Some(found) = self.0.from_local_datetime(&probe).earliest() {
-                return Timestamp::from_ms(found.timestamp_millis());
-            }
-            probe += TimeDelta::minutes(15);
-        }
-        Timestamp::from_ms(local.and_utc().timestamp_millis())
+        let shown = |minutes: i64| {
+            let local = local + TimeDelta::minutes(minutes);
+            self.0.from_local_datetime(&local).earliest().map(|at| at.timestamp_millis())
+        };
+        // A gap is at most a day wide (Samoa left out 2011-12-30): step over it by quarter hours, then back to
+        // its end by minutes, for not every gap ends at a full quarter (Casey 2020-10-04: 00:01 to 03:01).
+        let behind =
+            (0..=96).map(|quarters| quarters * 15).find(|minutes| shown(*minutes).is_some());
+        let behind = behind.unwrap_or(0);
+        let first = (0..=behind).rev().take_while(|minutes| shown(*minutes).is_some()).last();
+        let at = shown(first.unwrap_or(behind));
+        Timestamp::from_ms(at.unwrap_or_else(|| local.and_utc().timestamp_millis()))
     }
 }
 
@@ -111,6 +130,36 @@ impl fmt::Display for TimeOfDay {
     }
 }
 
+impl TimeOfDay {
+    /// The time of this minute of the day; midnight when there is no such minute.
+    #[must_use]
+    pub fn of_minute(minute: u16) -> Self {
+        let (hour, minute) = (u32::from(minute / 60), u32::from(minute % 60));
+        Self(NaiveTime::from_hms_opt(hour, minute, 0).unwrap_or(NaiveTime::MIN))
+    }
+}
+
+/// When the availability heartbeat runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeartbeatTimes {
+    /// Before the marketplace's dial test, wherever it moves.
+    Auto,
+    /// At these times; never empty.
+    At(Vec<TimeOfDay>),
+}
+
+impl fmt::Display for HeartbeatTimes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::At(times) => {
+                let times: Vec<_> = times.iter().map(ToString::to_string).collect();
+                f.write_str(&times.join(", "))
+            }
+        }
+    }
+}
+
 /// When a job is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plan {
@@ -120,6 +169,14 @@ pub enum Plan {
         zone: Zone,
         /// The times; never empty.
         times: Vec<TimeOfDay>,
+    },
+    /// Once in each half of the marketplace's day, at times that may move: a slot is named by its half-day,
+    /// so that a time that moves makes no second one.
+    HalfDays {
+        /// The time in the first half.
+        morning: TimeOfDay,
+        /// The time for the second half; it may lie shortly before noon.
+        afternoon: TimeOfDay,
     },
     /// At this minute of each hour of UTC.
     Hourly {
@@ -139,6 +196,9 @@ impl fmt::Display for Plan {
                 }
                 write!(f, "{zone}")
             }
+            Self::HalfDays { morning, afternoon } => {
+                write!(f, "auto: {morning} {afternoon} {}", Zone::SHANGHAI)
+            }
             Self::Hourly { minute } => write!(f, "hourly at minute {minute}"),
             Self::Every(ms) => write!(f, "every {} min", ms / MINUTE_MS),
         }
@@ -155,6 +215,14 @@ pub struct Slot {
 }
 
 impl Plan {
+    /// The plan that is before the dial tests of these hours.
+    #[must_use]
+    pub fn before(windows: &Windows) -> Self {
+        let [morning, afternoon] =
+            Half::ALL.map(|half| TimeOfDay::of_minute(windows.heartbeat_minute(half)));
+        Self::HalfDays { morning, afternoon }
+    }
+
     /// The latest slot that is due at `now`, whether it has run or not. Earlier ones are missed for
     /// good: a job is caught up once, not once for each slot.
     #[must_use]
@@ -162,9 +230,11 @@ impl Plan {
         match self {
             Self::Hourly { minute } => Some(hourly(now, *minute, 0)),
             Self::Every(ms) => Some(every(now.as_ms().div_euclid(*ms), *ms)),
-            Self::Daily { zone, times } => Self::around(*zone, times, now)
-                .filter(|slot| slot.due <= now)
-                .max_by_key(|slot| slot.due),
+            Self::Daily { zone, times } => latest(*zone, times, now).map(|slot| slot.by_time()),
+            Self::HalfDays { morning, afternoon } => {
+                latest(Zone::SHANGHAI, &[*morning, *afternoon], now)
+                    .map(|slot| slot.by_half(*afternoon))
+            }
         }
     }
 
@@ -174,29 +244,57 @@ impl Plan {
         match self {
             Self::Hourly { minute } => Some(hourly(now, *minute, 1)),
             Self::Every(ms) => Some(every(now.as_ms().div_euclid(*ms) + 1, *ms)),
-            Self::Daily { zone, times } => Self::around(*zone, times, now)
-                .filter(|slot| slot.due > now)
-                .min_by_key(|slot| slot.due),
+            Self::Daily { zone, times } => next(*zone, times, now).map(|slot| slot.by_time()),
+            Self::HalfDays { morning, afternoon } => {
+                next(Zone::SHANGHAI, &[*morning, *afternoon], now)
+                    .map(|slot| slot.by_half(*afternoon))
+            }
         }
     }
+}
 
-    /// The slots of the days around `now`; two days each way cover every zone change there was.
-    fn around(zone: Zone, times: &[TimeOfDay], now: Timestamp) -> impl Iterator<Item = Slot> + '_ {
-        let today = Zone::local(now, zone.0).date();
-        let days: [Option<NaiveDate>; 5] = [
-            today.checked_sub_days(Days::new(2)),
-            today.pred_opt(),
-            Some(today),
-            today.succ_opt(),
-            today.checked_add_days(Days::new(2)),
-        ];
-        days.into_iter().flatten().flat_map(move |day| {
-            times.iter().map(move |time| {
-                let local = day.and_time(time.0);
-                Slot { name: local.format("%Y-%m-%dT%H:%M").to_string(), due: zone.instant(local) }
-            })
-        })
+/// A slot that has no name yet.
+#[derive(Debug, Clone, Copy)]
+struct OnTheWall {
+    local: NaiveDateTime,
+    due: Timestamp,
+}
+
+impl OnTheWall {
+    fn by_time(self) -> Slot {
+        Slot { name: self.local.format("%Y-%m-%dT%H:%M").to_string(), due: self.due }
     }
+
+    fn by_half(self, afternoon: TimeOfDay) -> Slot {
+        let half = if self.local.time() == afternoon.0 { Half::Afternoon } else { Half::Morning };
+        Slot { name: format!("{} {}", self.local.format("%Y-%m-%d"), half.as_str()), due: self.due }
+    }
+}
+
+fn latest(zone: Zone, times: &[TimeOfDay], now: Timestamp) -> Option<OnTheWall> {
+    around(zone, times, now).filter(|slot| slot.due <= now).max_by_key(|slot| slot.due)
+}
+
+fn next(zone: Zone, times: &[TimeOfDay], now: Timestamp) -> Option<OnTheWall> {
+    around(zone, times, now).filter(|slot| slot.due > now).min_by_key(|slot| slot.due)
+}
+
+/// The slots of the days around `now`; two days each way cover every zone change there was.
+fn around(zone: Zone, times: &[TimeOfDay], now: Timestamp) -> impl Iterator<Item = OnTheWall> + '_ {
+    let today = Zone::local(now, zone.0).date();
+    let days: [Option<NaiveDate>; 5] = [
+        today.checked_sub_days(Days::new(2)),
+        today.pred_opt(),
+        Some(today),
+        today.succ_opt(),
+        today.checked_add_days(Days::new(2)),
+    ];
+    days.into_iter().flatten().flat_map(move |day| {
+        times.iter().map(move |time| {
+            let local = day.and_time(time.0);
+            OnTheWall { local, due: zone.instant(local) }
+        })
+    })
 }
 
 /// The slot at `minute` that is so many hours after the latest one at `now`.
@@ -223,6 +321,15 @@ mod tests {
 
     fn at(text: &str) -> Timestamp {
         DateText::parse(text).expect("a date").utc()
+    }
+
+    #[test]
+    fn a_time_that_the_clock_skips_is_due_when_it_has_skipped_it() {
+        let zone: Zone = "Antarctica/Casey".parse().expect("a zone");
+        let plan = Plan::Daily { zone, times: vec!["02:30".parse().expect("a time")] };
+        // 2020-10-04 00:01 became 03:01.
+        let due = plan.latest(at("20201003170000")).expect("a slot").due;
+        assert_eq!(due, at("20201003160100"));
     }
 
     #[test]
@@ -256,6 +363,27 @@ mod tests {
             }
             assert!((730..=731).contains(&seen.len()), "{name}: {}", seen.len());
         }
+    }
+
+    #[test]
+    fn a_time_that_moves_makes_no_second_slot_of_a_half_day() {
+        let at_minutes = |morning, afternoon| Plan::HalfDays {
+            morning: TimeOfDay::of_minute(morning),
+            afternoon: TimeOfDay::of_minute(afternoon),
+        };
+        let unlearnt = Plan::before(&Windows::default());
+        assert_eq!(unlearnt, at_minutes(8 * 60, 13 * 60));
+        assert_eq!(unlearnt.to_string(), "auto: 08:00 13:00 Asia/Shanghai");
+        let latest = |plan: &Plan, text| plan.latest(at(text)).map(|slot| slot.name);
+        for plan in [&unlearnt, &at_minutes(8 * 60 + 30, 11 * 60 + 50)] {
+            assert_eq!(latest(plan, "20261122004500"), Some("2026-11-22 morning".to_owned()));
+            assert_eq!(latest(plan, "20261122053000"), Some("2026-11-22 afternoon".to_owned()));
+            assert_eq!(latest(plan, "20261122160000"), Some("2026-11-22 afternoon".to_owned()));
+        }
+        let later = at_minutes(9 * 60 + 30, 13 * 60);
+        assert_eq!(latest(&later, "20261122010000"), Some("2026-11-21 afternoon".to_owned()));
+        let next = later.next(at("20261122010000")).expect("there is always a next");
+        assert_eq!(next.name, "2026-11-22 morning");
     }
 
     #[test]

@@ -52,6 +52,20 @@ impl Timestamp {
     pub const fn beijing_day(self) -> i64 {
         self.0.saturating_add(BEIJING_OFFSET_MS).div_euclid(DAY_MS)
     }
+
+    /// The first instant of the day with this number in Beijing.
+    #[must_use]
+    pub const fn start_of_beijing_day(day: i64) -> Self {
+        Self(day.saturating_mul(DAY_MS).saturating_sub(BEIJING_OFFSET_MS))
+    }
+}
+
+/// The calendar month in Beijing that holds `at`: when it began, and `yyyy-mm`.
+#[must_use]
+pub fn beijing_month(at: Timestamp) -> (Timestamp, String) {
+    let (year, month, _) = civil_from_days(at.beijing_day());
+    let began = days_from_civil(year, month, 1).saturating_mul(DAY_MS);
+    (Timestamp(began).plus_ms(-BEIJING_OFFSET_MS), format!("{year:04}-{month:02}"))
 }
 
 /// The date `yyyy-mm-dd` of the day with this number, counted from 1970-01-01.
@@ -249,8 +263,20 @@ mod tests {
     }
 
     #[test]
+    fn a_month_begins_in_beijing() {
+        let at = |text| DateText::parse(text).expect("a date").utc();
+        let november = (at("20261031160000"), "2026-11".to_owned());
+        assert_eq!(beijing_month(at("20261031160000")), november);
+        assert_eq!(beijing_month(at("20261130155959")), november);
+        assert_eq!(beijing_month(at("20261031155959")).1, "2026-10");
+        assert_eq!(beijing_month(at("20261231160000")).1, "2027-01");
+    }
+
+    #[test]
     fn beijing_day_turns_at_sixteen_utc() {
         let before = DateText::parse("20261121155959").expect("a date").utc();
-        assert_eq!(before.beijing_day() + 1, before.plus_ms(SECOND_MS).beijing_day());
+        let after = before.plus_ms(SECOND_MS);
+        assert_eq!(before.beijing_day() + 1, after.beijing_day());
+        assert_eq!(Timestamp::start_of_beijing_day(after.beijing_day()), after);
     }
 }

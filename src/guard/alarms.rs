@@ -1,9 +1,10 @@
 //! What is wrong now. Derived from what is stored and known, so that an alarm clears by itself.
 
-use super::Guard;
+use super::{Guard, signature, undelivered};
+pub use crate::domain::alarm::{Alarm, Severity};
 use crate::domain::time::{DAY_MS, HOUR_MS, Timestamp};
 use crate::lifecycle::STRANGE;
-use crate::store::{EventFilter, Overdue, StoreError, UsageTrouble};
+use crate::store::{DIAGNOSES_APART_MS, EventFilter, Overdue, StoreError, UsageTrouble};
 
 /// A contradiction is shown for this long.
 const CONTRADICTION_MS: i64 = DAY_MS;
@@ -17,48 +18,6 @@ const STRANGE_MS: i64 = 7 * DAY_MS;
 const USAGE_FAILED_MS: i64 = DAY_MS;
 /// A usage report that does not get through for this long is told.
 const USAGE_STUCK_MS: i64 = 2 * HOUR_MS;
-/// Skew of the clock that is told (hazards: alarm at 20 s, high at 45 s).
-const SKEW_WARN_MS: i64 = 20_000;
-const SKEW_HIGH_MS: i64 = 45_000;
-
-/// How much of a hurry there is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// Look at it this week.
-    Warning,
-    /// Look at it today.
-    High,
-}
-
-impl Severity {
-    /// The word used in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Warning => "warning",
-            Self::High => "high",
-        }
-    }
-}
-
-/// Something that needs a human.
-#[derive(Debug, Clone)]
-pub struct Alarm {
-    /// The same for the same cause.
-    pub id: String,
-    /// What kind of trouble.
-    pub kind: &'static str,
-    /// Since when.
-    pub since: Timestamp,
-    /// How much of a hurry there is.
-    pub severity: Severity,
-    /// The code concerned.
-    pub code: Option<String>,
-    /// What is wrong.
-    pub text: String,
-    /// What to do.
-    pub what_to_do: &'static str,
-}
 
 /// The alarm for something strange; its fact holds when it was first seen, and what it was.
 fn of_strange(id: String, told: &str, now: Timestamp) -> Option<Alarm> {
@@ -83,34 +42,29 @@ impl Guard {
     pub fn alarms(&self) -> Result<Vec<Alarm>, StoreError> {
         let now = self.lifecycle.clock.now();
         let mut alarms = Vec::new();
-        self.stop_and_skew(now, &mut alarms);
+        self.marketplace(now, &mut alarms);
+        alarms.extend(self.restart_alarms(now)?);
+        alarms.extend(self.deaf_alarms()?);
+        self.watch.refresh(&self.lifecycle)?;
+        alarms.extend(self.watch.alarms(self.clock_skew_ms(), now));
         let filter = EventFilter {
             kind: Some("contradiction".to_owned()),
             since: Some(now.plus_ms(-CONTRADICTION_MS)),
             limit: CONTRADICTIONS,
             ..Default::default()
         };
-        let (probe, orphans, orders, usage, contradictions, strange) =
+        let (orphans, orders, usage, contradictions, strange, diagnoses) =
             self.lifecycle.store.read(|snapshot| {
-                let probe = snapshot.probes(None, 1)?.into_iter().next();
                 let orders = snapshot.awaited_orders(now.plus_ms(-AWAITED_MS))?;
                 let usage = snapshot.usage_trouble(now.plus_ms(-USAGE_FAILED_MS))?;
                 let (orphans, strange) = (snapshot.orphan_count()?, snapshot.facts(STRANGE)?);
-                let events = snapshot.events(&filter)?;
-                Ok((probe, orphans, orders, usage, events, strange))
+                let events = snapshot.recent_events(&filter)?;
+                let diagnoses = snapshot.diagnoses(now.plus_ms(-DIAGNOSES_APART_MS))?;
+                Ok((orphans, orders, usage, events, strange, diagnoses))
             })?;
+        alarms.extend(signature::alarms(&diagnoses, now));
         alarms.extend(strange.into_iter().filter_map(|(name, told)| of_strange(name, &told, now)));
-        if let Some(probe) = probe.filter(|probe| probe.outcome == "failed") {
-            alarms.push(Alarm {
-                id: "heartbeat".to_owned(),
-                kind: "heartbeat",
-                since: probe.started_at,
-                severity: Severity::High,
-                code: None,
-                text: format!("the availability heartbeat of {} failed", probe.slot),
-                what_to_do: "see `authcoded probe list`, repair what the failed step names, then `authcoded probe run`",
-            });
-        }
+        alarms.extend(self.availability_alarms(now)?);
         if orphans > 0 {
             alarms.push(Alarm {
                 id: "orphans".to_owned(),
@@ -123,6 +77,7 @@ impl Guard {
             });
         }
         alarms.extend(orders.map(orders_awaited));
+        alarms.extend(self.lifecycle.store.read(|snapshot| undelivered::alarms(snapshot, now))?);
         alarms.extend(of_usage(&usage, now));
         for event in contradictions {
             alarms.push(Alarm {
@@ -139,7 +94,7 @@ impl Guard {
         Ok(alarms)
     }
 
-    fn stop_and_skew(&self, now: Timestamp, alarms: &mut Vec<Alarm>) {
+    fn marketplace(&self, now: Timestamp, alarms: &mut Vec<Alarm>) {
         if let Some(until) = self.lifecycle.marketplace.stopped_until() {
             alarms.push(Alarm {
                 id: "marketplace-stop".to_owned(),
@@ -164,19 +119,6 @@ impl Guard {
                 code: None,
                 text: format!("no usable answer of {} several times in a row", resting.join(", ")),
                 what_to_do: "codes run on from what is known; check DNS, firewall and the marketplace's announcements. It is tried again every minute",
-            });
-        }
-        let skew_ms = self.clock_skew_ms().unwrap_or(0);
-        if skew_ms.abs() >= SKEW_WARN_MS {
-            let high = skew_ms.abs() >= SKEW_HIGH_MS;
-            alarms.push(Alarm {
-                id: "clock".to_owned(),
-                kind: "clock",
-                since: now,
-                severity: if high { Severity::High } else { Severity::Warning },
-                code: None,
-                text: format!("our clock is {skew_ms} ms ahead of the marketplace's"),
-                what_to_do: "repair time synchronisation: at 60 s every callback is refused",
             });
         }
     }

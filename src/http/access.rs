@@ -5,24 +5,48 @@ use hyper::Request;
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap};
 use ring::hmac;
 use secrecy::{ExposeSecret as _, SecretString};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 /// A token, compared in constant time whatever its length.
-pub struct Token {
+/// A clone is the same token: what replaces one replaces all.
+#[derive(Clone)]
+pub struct Token(Arc<RwLock<Expected>>);
+
+/// How long the token before is still taken: whoever reads the file has the time to read it again.
+const HANDOVER: Duration = Duration::from_mins(1);
+
+struct Expected {
+    now: Known,
+    /// The token before, until then.
+    before: Option<(Known, Instant)>,
+}
+
+struct Known {
     /// Keyed with random bytes at start, so that not even the length of a guess shows.
     key: hmac::Key,
-    expected: hmac::Tag,
+    tag: hmac::Tag,
 }
 
 impl Token {
     /// Takes the token as its file holds it.
     #[must_use]
     pub fn new(token: &SecretString) -> Self {
-        let rng = ring::rand::SystemRandom::new();
-        // Without randomness the key is fixed; the comparison is still in constant time.
-        let key = hmac::Key::generate(hmac::HMAC_SHA256, &rng)
-            .unwrap_or_else(|_| hmac::Key::new(hmac::HMAC_SHA256, b"authcoded"));
-        let expected = hmac::sign(&key, token.expose_secret().as_bytes());
-        Self { key, expected }
+        Self(Arc::new(RwLock::new(Expected { now: Known::of(token), before: None })))
+    }
+
+    /// Another token from now on; the one before is taken for a minute more.
+    pub fn replace(&self, token: &SecretString) {
+        let mut expected = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if !expected.now.is(token.expose_secret().as_bytes()) {
+            let before = std::mem::replace(&mut expected.now, Known::of(token));
+            expected.before = Some((before, Instant::now() + HANDOVER));
+        }
+    }
+
+    /// Whether `guess` is the token.
+    pub(super) fn is(&self, guess: &[u8]) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).takes(guess)
     }
 
     /// Checks `Authorization: Bearer …`, given exactly once.
@@ -33,13 +57,33 @@ impl Token {
         };
         let bytes = value.as_bytes();
         let (scheme, token) = bytes.split_at(bytes.len().min(7));
-        if scheme.eq_ignore_ascii_case(b"bearer ")
-            && hmac::verify(&self.key, token.trim_ascii(), self.expected.as_ref()).is_ok()
-        {
+        if scheme.eq_ignore_ascii_case(b"bearer ") && self.is(token.trim_ascii()) {
             Ok(())
         } else {
             Err(Problem::unauthorized())
         }
+    }
+}
+
+impl Expected {
+    fn takes(&self, token: &[u8]) -> bool {
+        let before = self.before.as_ref().filter(|(_, until)| Instant::now() < *until);
+        self.now.is(token) || before.is_some_and(|(before, _)| before.is(token))
+    }
+}
+
+impl Known {
+    fn is(&self, token: &[u8]) -> bool {
+        hmac::verify(&self.key, token, self.tag.as_ref()).is_ok()
+    }
+
+    fn of(token: &SecretString) -> Self {
+        let rng = ring::rand::SystemRandom::new();
+        // Without randomness the key is fixed; the comparison is still in constant time.
+        let key = hmac::Key::generate(hmac::HMAC_SHA256, &rng)
+            .unwrap_or_else(|_| hmac::Key::new(hmac::HMAC_SHA256, b"authcoded"));
+        let tag = hmac::sign(&key, token.expose_secret().as_bytes());
+        Self { key, tag }
     }
 }
 

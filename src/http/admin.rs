@@ -1,9 +1,14 @@
 //! What operators call: everything there is to see, and the few orders there are to give.
 
+mod alarms;
+mod delisting;
+mod guard;
 mod orders;
 
 use super::access::{Token, check_host};
 use super::body::{Query, decode_segment, preferred_wait, read_json};
+use super::keys::LiveKeys;
+use super::page::{Page, Place, Shown};
 use super::problem::{Answer, Problem, json_answer};
 use super::{health, shapes};
 use crate::domain::license::{Code, OrderId};
@@ -13,6 +18,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::transition::{Command, Source};
 use crate::guard::Guard;
 use crate::lifecycle::{Lifecycle, LifecycleError, Registration};
+use crate::notify::Notifier;
 use crate::schedule::{Board, Manual};
 use crate::store::{CallbackFilter, EventFilter, LicenseFilter, UsageFilter};
 use hyper::body::Incoming;
@@ -34,23 +40,47 @@ pub struct Admin {
     lifecycle: Arc<Lifecycle>,
     guard: Arc<Guard>,
     board: Arc<Board>,
+    notifier: Arc<Notifier>,
     token: Token,
+    keys: Vec<(&'static str, Arc<LiveKeys>)>,
     requests_per_second: u32,
     started_at: Timestamp,
+    page: Page,
 }
 
 impl Admin {
-    /// Answers those who know `token` and call by a loopback name.
+    /// Answers those who know `token` and call by a loopback name; tells of the `keys` of each type of
+    /// interface.
     #[must_use]
     pub fn new(
         lifecycle: Arc<Lifecycle>,
         guard: Arc<Guard>,
         board: Arc<Board>,
+        notifier: Arc<Notifier>,
         token: Token,
+        keys: Vec<(&'static str, Arc<LiveKeys>)>,
         requests_per_second: u32,
+        shown: Shown,
     ) -> Self {
         let started_at = lifecycle.clock.now();
-        Self { lifecycle, guard, board, token, requests_per_second, started_at }
+        let page = Page::new(
+            Arc::clone(&lifecycle),
+            Arc::clone(&guard),
+            Arc::clone(&board),
+            token.clone(),
+            shown,
+        );
+        Self {
+            lifecycle,
+            guard,
+            board,
+            notifier,
+            token,
+            keys,
+            requests_per_second,
+            started_at,
+            page,
+        }
     }
 
     /// Answers one request.
@@ -72,6 +102,9 @@ impl Admin {
             ["metrics"] if get => return Ok(health::metrics(&self.lifecycle, &self.guard)),
             ["healthz" | "readyz" | "metrics"] => return Err(Problem::method_not_allowed("GET")),
             _ => {}
+        }
+        if let Some(place) = Place::of(&segments) {
+            return Ok(self.page.answer(place, request).await);
         }
         self.token.check(request.headers())?;
         match (&method, segments.as_slice()) {
@@ -113,7 +146,8 @@ impl Admin {
             ["v1", "usage"] => self.usage(query).await?,
             ["v1", "jobs"] => {
                 let jobs = self.board.status(&self.lifecycle.store)?;
-                page(query, &jobs.iter().map(shapes::job).collect::<Vec<_>>(), "name")?
+                let jobs: Vec<_> = jobs.iter().map(shapes::job).collect();
+                page(&Query::parse(query, &["limit", "cursor"])?, &jobs, "name")?
             }
             ["v1", "summary"] => self.summary()?,
             ["v1", "drift"] => self.drift(query).await?,
@@ -126,10 +160,8 @@ impl Admin {
                 Query::parse(query, &[])?;
                 shapes::lease_keys(&self.lifecycle.leases.keys(self.now()))
             }
-            ["v1", "alarms"] => {
-                let alarms = self.guard.alarms()?;
-                page(query, &alarms.iter().map(shapes::alarm).collect::<Vec<_>>(), "id")?
-            }
+            ["v1", "guard"] => self.guard(query).await?,
+            ["v1", "alarms"] => self.alarms(query).await?,
             segments => return Err(wrong_method(segments)),
         };
         Ok(json_answer(StatusCode::OK, &document))
@@ -165,12 +197,16 @@ impl Admin {
                 self.move_by_hand(code, request, Command::Release { order_id: None }).await
             }
             ["v1", "orders", order_id, "query"] => self.query_order(order_id, request).await,
+            ["v1", "guard", "restarted"] => self.restarted(request).await,
             ["v1", "probes"] => {
                 read_json::<NoBody>(request).await?;
                 let slot = format!("manual {}", self.now());
                 let row = self.guard.heartbeat(&slot).await?;
                 Ok(json_answer(StatusCode::OK, &shapes::probe(&row)))
             }
+            ["v1", "guard", "delisting"] => self.correct_delisting(request).await,
+            ["v1", "alarms", "test"] => self.test_channels(request).await,
+            ["v1", "alarms", id, "acknowledge"] => self.acknowledge_alarm(id, request).await,
             ["v1", "drift", "apply"] => {
                 let asked = read_json::<RepairBody>(request).await?;
                 self.repair(asked).await
@@ -225,6 +261,7 @@ impl Admin {
             text: query.text("text").or_else(|| query.text("q")),
             after: query.text("cursor"),
             limit: limit + 1,
+            ..LicenseFilter::default()
         };
         let mut rows = self.lifecycle.store.list(move |s| s.licenses(&filter)).await?;
         let more = rows.len() > limit;
@@ -382,7 +419,24 @@ impl Admin {
                 "reachable": self.lifecycle.marketplace.reachable(),
                 "stopped_until": stopped_until.map(|at| at.to_string()),
             },
+            "access_keys": self.access_keys(),
         }))
+    }
+
+    /// Each live key, newest first: rotating one, the operator sees when the old one is no longer used.
+    fn access_keys(&self) -> Vec<serde_json::Value> {
+        let each = self.keys.iter().flat_map(|(interface, keys)| {
+            keys.uses().into_iter().enumerate().map(move |(nth, used)| {
+                json!({
+                    "interface": interface,
+                    "newest": nth == 0,
+                    "key": used.mark,
+                    "calls": used.calls,
+                    "last_used_at": used.last_used_at.map(|at| at.to_string()),
+                })
+            })
+        });
+        each.collect()
     }
 }
 
@@ -458,12 +512,14 @@ fn short(name: &str, text: String) -> Result<String, Problem> {
     Ok(text)
 }
 
-fn code_of(segment: &str) -> Result<Code, Problem> {
+/// The code that a segment of a path names.
+pub(super) fn code_of(segment: &str) -> Result<Code, Problem> {
     Code::parse(&decode_segment(segment)?)
         .map_err(|error| Problem::bad_request(format!("this is no code: {error}")))
 }
 
-fn limit(query: &Query) -> Result<usize, Problem> {
+/// How many items a list shows.
+pub(super) fn limit(query: &Query) -> Result<usize, Problem> {
     let wanted = "a number from 1 to 1000";
     match query.parsed("limit", wanted)? {
         None => Ok(LIMIT_DEFAULT),
@@ -472,7 +528,8 @@ fn limit(query: &Query) -> Result<usize, Problem> {
     }
 }
 
-fn state(query: &Query) -> Result<Option<State>, Problem> {
+/// The state that a list is narrowed to.
+pub(super) fn state(query: &Query) -> Result<Option<State>, Problem> {
     query
         .get("state")
         .map(|word| {
@@ -494,12 +551,11 @@ fn usage_cursor(text: &str) -> Result<(i64, String), Problem> {
 /// A page of a list that is made whole each time; the text of `key` is an item's cursor, and an
 /// unknown cursor has nothing after it.
 fn page(
-    query: Option<&str>,
+    query: &Query,
     items: &[serde_json::Value],
     key: &str,
 ) -> Result<serde_json::Value, Problem> {
-    let query = Query::parse(query, &["limit", "cursor"])?;
-    let limit = limit(&query)?;
+    let limit = limit(query)?;
     let from = query.get("cursor").map_or(0, |cursor| {
         items.iter().position(|item| item[key] == cursor).map_or(items.len(), |at| at + 1)
     });
@@ -529,11 +585,14 @@ fn wrong_method(segments: &[&str]) -> Problem {
         | [
             "v1",
             "callbacks" | "orders" | "events" | "jobs" | "summary" | "alarms" | "drift"
-            | "lease-keys" | "usage",
+            | "lease-keys" | "usage" | "guard",
         ]
         | ["v1", "drift", "plan"] => Problem::method_not_allowed("GET"),
         ["v1", "licenses", _, "activate" | "query" | "received" | "release"]
         | ["v1", "orders", _, "query"]
+        | ["v1", "guard", "delisting" | "restarted"]
+        | ["v1", "alarms", "test"]
+        | ["v1", "alarms", _, "acknowledge"]
         | ["v1", "drift", "apply"]
         | ["v1", "lease-keys", "rotate"]
         | ["v1", "jobs", _, "run"] => Problem::method_not_allowed("POST"),

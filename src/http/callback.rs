@@ -6,21 +6,27 @@
 
 use super::allowance::Allowance;
 use super::body::{self, BodyError};
+use super::keys::LiveKeys;
 use super::problem::{Answer, text_answer};
+use crate::domain::dial_test::PROBE_CODE;
 use crate::domain::outcome::ResultCode;
 use crate::domain::time::Timestamp;
+use crate::guard::{DoctorQueue, RefusedCall, Watch};
 use crate::lifecycle::{Arrival, Evidence, Lifecycle, Received, Reply};
+use crate::protocol::call_name::{Peeked, peek};
 use crate::protocol::callback::{self, Activity};
-use crate::protocol::callback_auth::{AccessKey, Verified, verify};
+use crate::protocol::callback_auth::Verified;
+use crate::protocol::signature_doctor::SIGNATURE_HEADERS;
 use crate::protocol::{DecodeError, head, order_notice};
 use crate::store::{CallbackDraft, Verdict};
 use crate::telemetry::request_id;
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_ENCODING, HeaderValue};
-use hyper::http::request::Parts;
+use hyper::http::request;
 use hyper::{Method, Request, StatusCode};
 use std::collections::HashSet;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// How much of a body is kept of which nothing was verified.
@@ -33,14 +39,14 @@ const REFUSALS_BURST: u32 = 50;
 /// A path, and the keys that sign for it.
 pub struct Door {
     path: String,
-    keys: RwLock<Vec<AccessKey>>,
+    keys: Arc<LiveKeys>,
 }
 
 impl Door {
-    /// The door at `path`, for calls signed with one of `keys` (newest first).
+    /// The door at `path`, for calls signed with one of `keys`; their doctor is told of those that are not.
     #[must_use]
-    pub const fn new(path: String, keys: Vec<AccessKey>) -> Self {
-        Self { path, keys: RwLock::new(keys) }
+    pub const fn new(path: String, keys: Arc<LiveKeys>) -> Self {
+        Self { path, keys }
     }
 }
 
@@ -61,6 +67,8 @@ pub struct CallbackRoute {
     probe_codes: HashSet<String>,
     lifecycle: Arc<Lifecycle>,
     refusals: Allowance,
+    doctors: DoctorQueue,
+    watch: Arc<Watch>,
 }
 
 /// A refusal, before it is recorded.
@@ -87,9 +95,11 @@ impl CallbackRoute {
         orders: Option<Door>,
         probe_codes: HashSet<String>,
         lifecycle: Arc<Lifecycle>,
+        doctors: DoctorQueue,
+        watch: Arc<Watch>,
     ) -> Self {
         let refusals = Allowance::new(REFUSALS_BURST, REFUSALS_PER_HOUR);
-        Self { licences, orders, probe_codes, lifecycle, refusals }
+        Self { licences, orders, probe_codes, lifecycle, refusals, doctors, watch }
     }
 
     /// Answers one request.
@@ -127,16 +137,20 @@ impl CallbackRoute {
                 Refused { code: ResultCode::Malformed, why, signed_at: None, body: &body };
             self.refuse(&refused, &received)
         } else {
-            let verified = {
-                let keys = door.keys.read().unwrap_or_else(PoisonError::into_inner);
-                verify(head.uri.query(), &body, &keys, received.at)
-            };
-            match verified {
-                Ok(verified) => self.decide(interface, &verified, received).await,
+            match door.keys.verify(head.uri.query(), &body, received.at) {
+                Ok((verified, signer)) => {
+                    if !is_heartbeat(&body) {
+                        signer.used(received.at);
+                    }
+                    self.decide(interface, &verified, received).await
+                }
                 Err(error) => {
                     let (code, why) = (error.result_code(), error.to_string());
                     let refused = Refused { code, why, signed_at: None, body: &body };
-                    self.refuse(&refused, &received)
+                    if let Some(draft) = self.refusal(&refused, &received) {
+                        self.hand_over(door, &head, &body, received.began, draft);
+                    }
+                    code
                 }
             }
         };
@@ -154,7 +168,7 @@ impl CallbackRoute {
     }
 
     /// Its last byte has just been read.
-    fn received(&self, head: &Parts) -> Received {
+    fn received(&self, head: &request::Parts) -> Received {
         let headers = head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
         let (path, query) = (head.uri.path(), head.uri.query());
         Received {
@@ -181,6 +195,9 @@ impl CallbackRoute {
             Err(error) => {
                 let (code, why) = (error.result_code(), error.to_string());
                 let signed_at = Some(verified.signed_at());
+                if self.is_dial_test(verified.body()) {
+                    self.lifecycle.dial_test_refused(received.at);
+                }
                 let refused = Refused { code, why, signed_at, body: verified.body() };
                 return self.refuse(&refused, &received);
             }
@@ -188,6 +205,8 @@ impl CallbackRoute {
         let verdict = reply.verdict.map_or("not_stored", Verdict::as_str);
         let took = received.began.elapsed();
         self.lifecycle.metrics.callback(activity, verdict, reply.code.as_str(), took);
+        self.watch.answered(received.at, reply.verdict == Some(Verdict::Refused));
+        self.watch.authentic(code.as_deref(), received.at, verified.skew_ms(received.at));
         tracing::info!(
             license.code = code,
             order.id = order_id.filter(|id| !id.is_empty()),
@@ -200,6 +219,15 @@ impl CallbackRoute {
             "callback"
         );
         reply.code
+    }
+
+    /// Whether a body that cannot be used is test traffic all the same, and not our own heartbeat's.
+    fn is_dial_test(&self, body: &[u8]) -> bool {
+        let body: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+        let text = |field: &str| body.as_ref()?.get(field)?.as_str();
+        let code = text("license").unwrap_or_default();
+        let flagged = text("testFlag") == Some("1") || self.probe_codes.contains(code);
+        flagged && code != PROBE_CODE
     }
 
     async fn licence(
@@ -237,13 +265,62 @@ impl CallbackRoute {
 
     /// Answers and records a call that has no effect because something about it is wrong.
     fn refuse(&self, refused: &Refused<'_>, received: &Received) -> ResultCode {
+        if let Some(draft) = self.refusal(refused, received) {
+            self.lifecycle.record_refusal(draft, self.peeked(refused.body));
+        }
+        refused.code
+    }
+
+    /// Records a call whose signature does not hold; the doctor does it, once he has had a look at it.
+    fn hand_over(
+        &self,
+        door: &Door,
+        head: &request::Parts,
+        body: &Bytes,
+        began: Instant,
+        draft: CallbackDraft,
+    ) {
+        let peeked = self.peeked(body);
+        if draft.result_code != ResultCode::NotAuthentic {
+            self.lifecycle.record_refusal(draft, peeked);
+            return;
+        }
+        let ours = peeked.name.code == PROBE_CODE;
+        self.lifecycle.follow_refusal(&draft, peeked);
+        let header = |name: &'static str| {
+            let value = head.headers.get(name)?.to_str().ok()?;
+            Some((name, value.to_owned()))
+        };
+        self.doctors.take(RefusedCall {
+            doctor: door.keys.doctor(),
+            query: head.uri.query().map(str::to_owned),
+            headers: SIGNATURE_HEADERS.into_iter().filter_map(header).collect(),
+            body: body.clone(),
+            began,
+            request_id: request_id(),
+            draft,
+            ours,
+        });
+    }
+
+    /// What a body that was not decoded names.
+    fn peeked(&self, body: &[u8]) -> Peeked {
+        let mut peeked = peek(body);
+        peeked.test |= self.probe_codes.contains(&peeked.name.code);
+        peeked
+    }
+
+    /// Counts and logs a refusal; its record, unless there are too many.
+    fn refusal(&self, refused: &Refused<'_>, received: &Received) -> Option<CallbackDraft> {
         let activity = peek_activity(refused);
         let took = received.began.elapsed();
         let result_code = refused.code.as_str();
         self.lifecycle.metrics.callback(activity, "refused", result_code, took);
-        if !self.refusals.take(received.at) {
+        self.watch.answered(received.at, true);
+        let authentic = refused.signed_at.is_some();
+        if !self.refusals.take(received.at) && !authentic {
             tracing::debug!(result_code, "a refused callback was counted, not recorded: too many");
-            return refused.code;
+            return None;
         }
         tracing::warn!(
             request.id = request_id(),
@@ -254,8 +331,8 @@ impl CallbackRoute {
             "callback: {}",
             refused.why
         );
-        let kept = if refused.signed_at.is_some() { refused.body.len() } else { UNVERIFIED_KEPT };
-        let draft = CallbackDraft {
+        let kept = if authentic { refused.body.len() } else { UNVERIFIED_KEPT };
+        Some(CallbackDraft {
             received_at: received.at,
             activity: activity.to_owned(),
             code: None,
@@ -269,10 +346,14 @@ impl CallbackRoute {
             head: Arc::clone(&received.head),
             reply: callback::reply(refused.code),
             clock_skew_ms: received.clock_skew_ms,
-        };
-        self.lifecycle.store.post(move |tx| tx.insert_callback(&draft).map(drop));
-        refused.code
+            doctor: None,
+        })
     }
+}
+
+/// Our own heartbeat says nothing about which key the marketplace signs with.
+fn is_heartbeat(body: &[u8]) -> bool {
+    body.windows(PROBE_CODE.len()).any(|part| part == PROBE_CODE.as_bytes())
 }
 
 /// The activity that an unusable body names, if it is one of ours: for the record only.

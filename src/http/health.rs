@@ -1,8 +1,10 @@
 //! `/healthz`, `/readyz` and `/metrics`: open to everyone on the loopback listeners.
 
 use super::problem::{Answer, json_answer, text_answer};
-use crate::guard::Guard;
+use crate::domain::time::beijing_month;
+use crate::guard::{Guard, Severity};
 use crate::lifecycle::Lifecycle;
+use crate::store::WindowState;
 use hyper::StatusCode;
 use serde_json::json;
 use std::sync::Arc;
@@ -67,10 +69,34 @@ pub(super) fn metrics(lifecycle: &Arc<Lifecycle>, guard: &Guard) -> Answer {
         }
         metrics.set_waiting_for_buyer(snapshot.waiting_for_buyer()?);
         metrics.set_usage_waiting(snapshot.unsent_usage()?);
+        for state in [WindowState::Open, WindowState::Restart] {
+            let counts = snapshot.failed_call_counts(state)?;
+            metrics.set_failed_calls(state.as_str(), true, counts.proved);
+            metrics.set_failed_calls(state.as_str(), false, counts.all - counts.proved);
+        }
+        let month = beijing_month(lifecycle.clock.now()).0;
+        let orders = snapshot.failed_orders(month)?;
+        metrics.set_failed_orders("failed", orders.failed);
+        metrics.set_failed_orders("at_risk", orders.at_risk);
+        metrics.set_deaf_gaps(snapshot.open_gaps()?.0);
+        metrics.set_notifications_waiting(snapshot.waiting_notices(lifecycle.clock.now())?);
         Ok(())
     });
     if let Err(error) = read {
-        tracing::warn!(%error, "the gauges of codes and usage could not be read");
+        tracing::warn!(%error, "the gauges of what is stored could not be read");
+    }
+    match guard.availability() {
+        Ok(stand) => metrics.set_delisting_failing_days(stand.delisting.failing_days),
+        Err(error) => tracing::warn!(%error, "the delisting clock could not be read"),
+    }
+    match guard.alarms() {
+        Ok(alarms) => {
+            for severity in Severity::ALL {
+                let count = alarms.iter().filter(|alarm| alarm.severity == severity).count();
+                metrics.set_alarms(severity.as_str(), i64::try_from(count).unwrap_or(i64::MAX));
+            }
+        }
+        Err(error) => tracing::warn!(%error, "the alarms could not be looked at"),
     }
     if let Some(reachable) = lifecycle.marketplace.reachable() {
         metrics.set_marketplace_reachable(reachable);

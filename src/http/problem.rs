@@ -1,10 +1,10 @@
 //! Responses: JSON, and problem documents (RFC 9457) that say whose fault it was and what to do.
 
+use super::reply_body::ReplyBody;
 use crate::lifecycle::{LifecycleError, RotateError};
 use crate::store::StoreError;
 use crate::telemetry::request_id;
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
@@ -12,7 +12,7 @@ use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
 /// What every route answers.
-pub type Answer = Response<Full<Bytes>>;
+pub type Answer = Response<ReplyBody>;
 
 /// Something is wrong, and this is what the caller is told.
 #[derive(Debug)]
@@ -97,6 +97,16 @@ impl Problem {
         problem
     }
 
+    /// The status it is answered with.
+    pub(super) const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What is wrong and what to do, in English.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The document.
     pub(super) fn answer(self) -> Answer {
         let document = json!({
@@ -153,9 +163,18 @@ pub(super) fn json_answer(status: StatusCode, document: &Value) -> Answer {
     with_type(status, document, "application/json")
 }
 
+/// A JSON response that is ready as bytes.
+pub(super) fn json_bytes(status: StatusCode, body: Bytes) -> Answer {
+    text_answer(status, body, "application/json")
+}
+
 /// Text with its type.
-pub(super) fn text_answer(status: StatusCode, text: String, content_type: &'static str) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(text)));
+pub(super) fn text_answer(
+    status: StatusCode,
+    text: impl Into<Bytes>,
+    content_type: &'static str,
+) -> Answer {
+    let mut answer = Response::new(ReplyBody::from(text.into()));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -216,8 +216,8 @@ where
 {
     let (stream, ambiguous) = Watched::new(stream);
     let service = service_fn(move |request| {
-        let (answer, ambiguous) = (Arc::clone(&answer), Arc::clone(&ambiguous));
-        async move { Ok::<_, Infallible>(respond(&*answer, &ambiguous, request).await) }
+        let answered = respond(&*answer, &ambiguous, request);
+        async move { Ok::<_, Infallible>(answered.await) }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -242,21 +242,29 @@ where
     }
 }
 
-async fn respond<F, R>(answer: &F, ambiguous: &AtomicBool, request: Request<Incoming>) -> Answer
+/// Begins at once, so that the request is not moved from future to future.
+fn respond<F, R>(
+    answer: &F,
+    ambiguous: &AtomicBool,
+    request: Request<Incoming>,
+) -> impl Future<Output = Answer> + use<F, R>
 where
     F: Fn(Request<Incoming>) -> R,
     R: Future<Output = Answer>,
 {
-    if ambiguous.load(Ordering::Relaxed) {
-        let mut refused = Response::default();
-        *refused.status_mut() = StatusCode::BAD_REQUEST;
-        return last(refused);
-    }
     let has_body = !request.body().is_end_stream();
-    let answer = as_request(answer(request)).await;
-    // A refused body may not have been read to its end. hyper would then close without a word, and a
-    // client that keeps connections would lose its next request on this one.
-    if has_body && answer.status().is_client_error() { last(answer) } else { answer }
+    let work = (!ambiguous.load(Ordering::Relaxed)).then(|| as_request(answer(request)));
+    async move {
+        let Some(work) = work else {
+            let mut refused = Response::default();
+            *refused.status_mut() = StatusCode::BAD_REQUEST;
+            return last(refused);
+        };
+        let answer = work.await;
+        // A refused body may not have been read to its end. hyper would then close without a word, and a
+        // client that keeps connections would lose its next request on this one.
+        if has_body && answer.status().is_client_error() { last(answer) } else { answer }
+    }
 }
 
 /// Marks an answer as the last one of its connection.

@@ -3,11 +3,14 @@
 use crate::domain::license::{OrderId, OrderLineId};
 use crate::domain::next_step::next_step;
 use crate::domain::time::{Timestamp, day_text};
-use crate::guard::Alarm;
+use crate::guard::Listed;
 use crate::lifecycle::{CallReport, Drift, Entitlement, LeaseKeys};
+use crate::notify::Tested;
 use crate::protocol::hex;
 use crate::schedule::JobStatus;
 use crate::store::{CallbackRow, EventRow, LicenseRow, OrderRow, ProbeRow, UsageDay};
+use bytes::Bytes;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 fn time(at: Option<Timestamp>) -> Option<String> {
@@ -72,6 +75,7 @@ pub(super) fn callback(row: &CallbackRow) -> Value {
         "verdict": row.verdict,
         "result_code": row.result_code,
         "detail": row.detail,
+        "doctor": row.doctor,
         "duration_ms": row.duration_ms,
         "body": String::from_utf8_lossy(&row.body),
         "request_id": row.request_id,
@@ -100,18 +104,33 @@ pub(super) fn order(row: &OrderRow) -> Value {
     })
 }
 
-pub(super) fn entitlement(code: &str, answer: &Entitlement) -> Value {
+/// A struct, not a tree of values: this one is asked for at every start of the software.
+#[derive(Serialize)]
+struct EntitlementShape<'a> {
+    code: &'a str,
+    decision: &'static str,
+    reason: &'static str,
+    state: Option<&'static str>,
+    expires_at: Option<String>,
+    days_left: Option<i64>,
+    checked_at: Option<String>,
+    lease: Option<&'a str>,
+}
+
+pub(super) fn entitlement(code: &str, answer: &Entitlement) -> Bytes {
     let license = answer.license.as_ref();
-    json!({
-        "code": code,
-        "decision": answer.reason.verdict().as_str(),
-        "reason": answer.reason.as_str(),
-        "state": license.map(|license| license.state().as_str()),
-        "expires_at": time(license.and_then(|license| license.expiry).map(|expiry| expiry.at)),
-        "days_left": answer.days_left,
-        "checked_at": time(license.and_then(|license| license.marketplace_checked_at)),
-        "lease": answer.lease.as_deref(),
-    })
+    let shape = EntitlementShape {
+        code,
+        decision: answer.reason.verdict().as_str(),
+        reason: answer.reason.as_str(),
+        state: license.map(|license| license.state().as_str()),
+        expires_at: time(license.and_then(|license| license.expiry).map(|expiry| expiry.at)),
+        days_left: answer.days_left,
+        checked_at: time(license.and_then(|license| license.marketplace_checked_at)),
+        lease: answer.lease.as_deref(),
+    };
+    // A struct of texts and numbers always serialises.
+    Bytes::from(serde_json::to_vec(&shape).unwrap_or_default().into_boxed_slice())
 }
 
 pub(super) fn call_report(report: &CallReport, now: Timestamp) -> Value {
@@ -147,15 +166,36 @@ pub(super) fn usage(day: &UsageDay) -> Value {
     })
 }
 
-pub(super) fn alarm(alarm: &Alarm) -> Value {
+pub(super) fn alarm(alarm: &Listed) -> Value {
+    let (facts, entry) = (&alarm.facts, alarm.entry.as_ref());
+    let cleared_at = entry.and_then(|row| row.standing.cleared_at);
+    let acknowledged = entry.and_then(|row| row.acknowledged.as_ref());
     json!({
-        "id": alarm.id,
-        "kind": alarm.kind,
+        "id": facts.cause,
+        "number": entry.map(|row| row.id),
+        "kind": facts.kind,
+        "state": if cleared_at.is_some() { "cleared" } else { "open" },
         "since": alarm.since.to_string(),
         "severity": alarm.severity.as_str(),
-        "code": alarm.code,
-        "text": alarm.text,
-        "what_to_do": alarm.what_to_do,
+        "code": facts.code,
+        "text": facts.text,
+        "what_to_do": facts.what_to_do,
+        "last_seen_at": time(entry.map(|row| row.last_seen)),
+        "seen": entry.map_or(0, |row| row.seen),
+        "reopened": entry.map_or(0, |row| row.reopened),
+        "told_at": time(entry.and_then(|row| row.standing.told).map(|(at, _)| at)),
+        "cleared_at": time(cleared_at),
+        "acknowledged_at": time(acknowledged.map(|(at, _)| *at)),
+        "acknowledged": acknowledged.map(|(_, reason)| reason),
+    })
+}
+
+pub(super) fn tested(tested: &Tested) -> Value {
+    json!({
+        "channel": tested.channel,
+        "kind": tested.kind,
+        "outcome": if tested.error.is_none() { "sent" } else { "failed" },
+        "error": tested.error,
     })
 }
 

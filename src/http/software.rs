@@ -2,8 +2,9 @@
 
 use super::access::Token;
 use super::allowance::Allowance;
+use super::answers::Answers;
 use super::body::{decode_segment, preferred_wait, read_json};
-use super::problem::{Answer, Problem, json_answer};
+use super::problem::{Answer, Problem, json_answer, json_bytes};
 use super::{admin, health, shapes};
 use crate::domain::license::Code;
 use crate::domain::time::day_text;
@@ -16,6 +17,8 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 /// The software's listener.
@@ -26,6 +29,8 @@ pub struct Software {
     token: Option<Token>,
     /// Each new code costs calls to the marketplace.
     new_codes: Arc<NewCodes>,
+    /// Given again while they hold.
+    answers: Arc<Answers>,
 }
 
 /// How many new codes the software may still register; one for all its listeners.
@@ -39,6 +44,12 @@ impl NewCodes {
     }
 }
 
+/// An answer, or the way to it.
+enum Begun<F> {
+    Done(Answer),
+    UnderWay(Pin<Box<F>>),
+}
+
 impl Software {
     /// Answers those who know `token`.
     #[must_use]
@@ -47,15 +58,49 @@ impl Software {
         guard: Arc<Guard>,
         token: Option<Token>,
         new_codes: Arc<NewCodes>,
+        answers: Arc<Answers>,
     ) -> Self {
-        Self { lifecycle, guard, token, new_codes }
+        Self { lifecycle, guard, token, new_codes, answers }
     }
 
     /// Answers one request.
-    pub async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
-        let answer = self.route(request).await.unwrap_or_else(Problem::answer);
+    pub fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Answer> + Send + use<> {
+        let begun = match self.given_before(&request) {
+            Some(answer) => Begun::Done(self.count(answer)),
+            // Boxed, so that the state of all routes is not moved about with an answer that is ready.
+            None => Begun::UnderWay(Box::pin(async move {
+                let answer = self.route(request).await.unwrap_or_else(Problem::answer);
+                self.count(answer)
+            })),
+        };
+        async move {
+            match begun {
+                Begun::Done(answer) => answer,
+                Begun::UnderWay(work) => work.await,
+            }
+        }
+    }
+
+    fn count(&self, answer: Answer) -> Answer {
         self.lifecycle.metrics.http_request("software", answer.status().as_u16());
         answer
+    }
+
+    /// The answer that [`Self::route`] would come to, if it was given before and holds.
+    fn given_before(&self, request: &Request<Incoming>) -> Option<Answer> {
+        let segment = request.uri().path().strip_prefix("/v1/entitlements/")?;
+        if request.method() != Method::GET || segment.contains('/') {
+            return None;
+        }
+        if let Some(token) = &self.token {
+            token.check(request.headers()).ok()?;
+        }
+        let code = code_of(segment).ok()?;
+        let (basis, now) = (self.lifecycle.basis(&code), self.lifecycle.clock.now());
+        Some(json_bytes(StatusCode::OK, self.answers.get(&code, basis, now)?))
     }
 
     async fn route(&self, request: Request<Incoming>) -> Result<Answer, Problem> {
@@ -114,11 +159,13 @@ impl Software {
     }
 
     async fn entitlement(&self, segment: &str) -> Result<Answer, Problem> {
-        let text = decode_segment(segment)?;
-        let code = Code::parse(&text)
-            .map_err(|error| Problem::bad_request(format!("this is no code: {error}")))?;
+        let code = code_of(segment)?;
         let answer = self.lifecycle.entitlement(&code).await?;
-        Ok(json_answer(StatusCode::OK, &shapes::entitlement(code.as_str(), &answer)))
+        let body = shapes::entitlement(code.as_str(), &answer);
+        if let Some(fresh) = answer.fresh {
+            self.answers.put(code, fresh, body.clone());
+        }
+        Ok(json_bytes(StatusCode::OK, body))
     }
 
     /// 202 when it is on disk; it is sent to the marketplace within the hour.
@@ -128,6 +175,12 @@ impl Software {
         let document = json!({ "code": text, "day": day_text(day) });
         Ok(json_answer(StatusCode::ACCEPTED, &document))
     }
+}
+
+/// The code that a segment of a path names.
+fn code_of(segment: &str) -> Result<Code, Problem> {
+    Code::parse(&decode_segment(segment)?)
+        .map_err(|error| Problem::bad_request(format!("this is no code: {error}")))
 }
 
 /// What `POST /v1/usage` takes: one of the two.

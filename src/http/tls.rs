@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_rustls::TlsAcceptor;
 
 /// How often the certificate file is looked at.
@@ -33,27 +33,67 @@ pub enum TlsError {
     Pair(rustls::Error),
 }
 
-/// An acceptor for these files; `read_key` is called again when the certificate file has changed.
-///
-/// # Errors
-/// [`TlsError`], now; later a faulty pair is logged and the last good one stays.
-pub fn acceptor<F>(certificate: PathBuf, read_key: F) -> Result<Tls, TlsError>
-where
-    F: Fn() -> Result<SecretString, String> + Send + 'static,
-{
-    let (set, tls) = watch::channel(load(&certificate, &read_key)?);
-    let mut seen = modified(&certificate);
-    tokio::spawn(async move {
+/// A certificate that is served, and its key.
+pub struct Certificate {
+    file: PathBuf,
+    read_key: ReadKey,
+    look: Notify,
+}
+
+/// Reads the private key again.
+type ReadKey = Box<dyn Fn() -> Result<SecretString, String> + Send + Sync>;
+
+impl Certificate {
+    /// Serves these files; they are read again when the certificate's has changed, or when asked.
+    ///
+    /// # Errors
+    /// [`TlsError`], now; later a faulty pair is logged and the last good one stays.
+    pub fn serve(file: PathBuf, read_key: ReadKey) -> Result<(Arc<Self>, Tls), TlsError> {
+        let (set, tls) = watch::channel(load(&file, &read_key)?);
+        let certificate = Arc::new(Self { file, read_key, look: Notify::new() });
+        tokio::spawn(Arc::clone(&certificate).follow(set));
+        Ok((certificate, tls))
+    }
+
+    /// Whether the files, as they are now, can be served.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub fn check(&self) -> Result<(), TlsError> {
+        load(&self.file, &self.read_key).map(drop)
+    }
+
+    /// The same for any files.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub fn check_files<F>(file: &Path, read_key: &F) -> Result<(), TlsError>
+    where
+        F: Fn() -> Result<SecretString, String>,
+    {
+        load(file, read_key).map(drop)
+    }
+
+    /// Reads them again, whether they look changed or not.
+    pub fn reload(&self) {
+        self.look.notify_one();
+    }
+
+    async fn follow(self: Arc<Self>, set: watch::Sender<TlsAcceptor>) {
+        let mut seen = modified(&self.file);
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            let now = modified(&certificate);
-            if now == seen {
+            let asked = tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => false,
+                () = self.look.notified() => true,
+            };
+            let now = modified(&self.file);
+            if now == seen && !asked {
                 continue;
             }
-            match load(&certificate, &read_key) {
+            match load(&self.file, &self.read_key) {
                 Ok(acceptor) => {
                     seen = now;
-                    tracing::info!(file = %certificate.display(), "the callback certificate was reloaded");
+                    tracing::info!(file = %self.file.display(), "the callback certificate was reloaded");
                     if set.send(acceptor).is_err() {
                         return;
                     }
@@ -63,8 +103,7 @@ where
                 }
             }
         }
-    });
-    Ok(tls)
+    }
 }
 
 fn modified(file: &Path) -> Option<SystemTime> {

@@ -4,21 +4,23 @@
 //! the answer itself. Keygate's mistake is the regression to fear: a key burned before the work.
 
 use super::evidence::{About, Evidence, Reply};
+use super::failed_calls::follow;
 use super::orphans::{adopt, apply_waiting};
 use super::perform::{Performed, Told, append, perform};
 use super::{Errand, Lifecycle};
 use crate::domain::license::License;
 use crate::domain::outcome::ResultCode;
+use crate::domain::retry_window::{CallName, Round};
 use crate::domain::slots::Zone;
 use crate::domain::time::Timestamp;
 use crate::domain::transition::{
     Command, EventDraft, EventKind, QueryAnswer, QueryVerdict, Source,
 };
 use crate::marketplace::{CallResult, Effort};
+use crate::protocol::call_name::of_callback;
 use crate::protocol::callback::Callback;
 use crate::store::{Call, LedgerEntry, StoreError, Tx, Verdict};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How long the marketplace may be asked about an unknown code inside its own callback.
@@ -29,6 +31,7 @@ pub struct Arrival {
     callback: Callback,
     evidence: Evidence,
     ledger: Option<LedgerEntry>,
+    name: CallName,
 }
 
 /// What the marketplace said of an unknown code.
@@ -59,7 +62,8 @@ impl Arrival {
             expires_text,
             content: callback.content,
         });
-        Self { callback, evidence, ledger }
+        let name = of_callback(&callback);
+        Self { callback, evidence, ledger, name }
     }
 
     fn about(&self) -> About<'_> {
@@ -90,23 +94,15 @@ impl Lifecycle {
         self.record_test(&arrival.evidence, arrival.about())
     }
 
-    /// Records test traffic of any kind, and answers it.
-    pub(super) fn record_test(&self, evidence: &Evidence, about: About<'_>) -> Reply {
-        let (code, detail) = (ResultCode::Done, "test traffic: checked, without effect");
-        let draft = evidence.draft(about, Verdict::Test, code, detail);
-        if !self.store.post(move |tx| tx.insert_callback(&draft).map(drop)) {
-            tracing::warn!("a test callback was answered but not recorded: the queue is full");
-        }
-        Reply { code, verdict: Some(Verdict::Test) }
-    }
-
     /// Decides a real callback. The answer is durable when this returns.
     pub async fn callback(&self, arrival: Arrival) -> Reply {
         let arrival = Arc::new(arrival);
-        let step = match self.attempt(&arrival, None).await {
+        // Taken out before the writer is asked: what it does for this call comes behind what was stored.
+        let before = self.unstored.take(&arrival.name);
+        let step = match self.attempt(&arrival, None, before).await {
             Ok(Step::AskMarketplace) => {
                 let knowledge = self.ask_inside(&arrival).await;
-                self.attempt(&arrival, Some(knowledge)).await
+                self.attempt(&arrival, Some(knowledge), before).await
             }
             step => step,
         };
@@ -115,9 +111,12 @@ impl Lifecycle {
                 self.tell(&told);
                 reply
             }
-            Ok(Step::AskMarketplace) => Reply { code: ResultCode::NotStored, verdict: None },
+            Ok(Step::AskMarketplace) => {
+                self.keep_unstored(&arrival.name, before);
+                Reply { code: ResultCode::NotStored, verdict: None }
+            }
             Err(error) => {
-                self.missed_calls.store(true, Ordering::Relaxed);
+                self.keep_unstored(&arrival.name, before);
                 tracing::error!(
                     license.code = arrival.callback.code.as_str(),
                     %error,
@@ -132,10 +131,19 @@ impl Lifecycle {
         &self,
         arrival: &Arc<Arrival>,
         knowledge: Option<Knowledge>,
+        before: Option<Round>,
     ) -> Result<Step, StoreError> {
         let arrival = Arc::clone(arrival);
         let (zone, now) = (self.zone, self.clock.now());
-        self.store.write(move |tx| decide_in(tx, &arrival, knowledge, zone, now)).await
+        self.store
+            .write(move |tx| {
+                let mut step = decide_in(tx, &arrival, knowledge, zone, now)?;
+                if let Step::Answered(reply, told) = &mut step {
+                    follow(tx, told, &arrival.name, reply.code, before, now)?;
+                }
+                Ok(step)
+            })
+            .await
     }
 
     async fn ask_inside(&self, arrival: &Arrival) -> Knowledge {

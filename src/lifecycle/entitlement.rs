@@ -1,13 +1,15 @@
 //! The licensed software asks: may this code run now?
 //!
-//! Invariant: the answer waits at most [`ASK_BOUND`] for the marketplace, and one query per code is under
-//! way, however many ask.
+//! Invariants: the answer waits at most [`ASK_BOUND`] for the marketplace, and one query per code is under
+//! way, however many ask; an answer may be given again while its [`Basis`] is unchanged and its time not over.
 
 use super::Lifecycle;
 use crate::domain::entitlement::{Reason, ask_first, days_left, decide};
+use crate::domain::freshness::fresh_until;
 use crate::domain::license::{Code, License};
+use crate::domain::time::Timestamp;
 use crate::marketplace::Effort;
-use crate::store::StoreError;
+use crate::store::{StoreError, Version};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -27,7 +29,35 @@ pub struct Entitlement {
     /// Whole days until the expiry.
     pub days_left: Option<i64>,
     /// What the software may go on when we are away; `None` for every denial.
-    pub lease: Option<Arc<str>>,
+    pub lease: Option<String>,
+    /// How long it may be given again; `None` if the next caller must be answered anew.
+    pub fresh: Option<Fresh>,
+}
+
+/// What an answer was made from: the row as it was, and the key that signed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Basis {
+    row: Version,
+    rotations: u64,
+}
+
+/// When an answer holds, as long as its basis does.
+#[derive(Debug, Clone, Copy)]
+pub struct Fresh {
+    /// What must be unchanged.
+    pub basis: Basis,
+    /// When it was made.
+    pub from: Timestamp,
+    /// The first instant at which it could be another one.
+    pub until: Timestamp,
+}
+
+impl Fresh {
+    /// Whether a new answer, made `now` from `basis`, would be the same.
+    #[must_use]
+    pub fn holds(&self, basis: Basis, now: Timestamp) -> bool {
+        self.basis == basis && self.from <= now && now < self.until
+    }
 }
 
 impl Lifecycle {
@@ -44,22 +74,36 @@ impl Lifecycle {
         self.entitlement_now(code)
     }
 
+    /// What an answer about `code` would be made from now.
+    #[must_use]
+    pub fn basis(&self, code: &Code) -> Basis {
+        Basis { row: self.store.version(code), rotations: self.leases.rotations() }
+    }
+
     /// Whether the marketplace is to be asked before this is told.
     fn wants_a_question(&self, answer: &Entitlement) -> bool {
         let license = answer.license.as_ref();
-        license.is_some_and(|license| ask_first(license, self.clock.now(), answer.reason))
+        license.is_some_and(|license| {
+            ask_first(license, self.clock.now(), answer.reason, self.restored_at)
+        })
     }
 
     /// Decides from what is known.
     fn entitlement_now(&self, code: &Code) -> Result<Entitlement, StoreError> {
+        // Before the row and the key are read: what is made from newer ones is only forgotten too early.
+        let basis = self.basis(code);
         let license = self.store.read(|snapshot| snapshot.license(code))?;
         let now = self.clock.now();
+        let until = license
+            .as_ref()
+            .and_then(|known| fresh_until(known, now, &self.policy, self.restored_at));
         let reason = decide(license.as_ref(), now, &self.policy);
         let known = license.as_ref();
         Ok(Entitlement {
             reason,
             days_left: known.and_then(|license| days_left(license, now)),
             lease: known.and_then(|license| self.leases.lease(license, reason, now, &self.policy)),
+            fresh: until.map(|until| Fresh { basis, from: now, until }),
             license,
         })
     }

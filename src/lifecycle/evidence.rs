@@ -87,6 +87,7 @@ impl Evidence {
             verdict,
             result_code,
             detail: detail.to_owned(),
+            doctor: None,
             duration_ms: self.received.took_ms(),
             body: self.body.clone(),
             head: Arc::clone(&self.received.head),

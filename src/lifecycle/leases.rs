@@ -1,4 +1,4 @@
-//! The keys that sign leases, in a file of their own, and the leases that are still fresh.
+//! The keys that sign leases, in a file of their own.
 //!
 //! Invariant: a retired key stays in the key set until the last lease it signed has ended.
 
@@ -6,26 +6,21 @@ use super::Lifecycle;
 use super::secret_file::{self, SecretFileError};
 use crate::domain::entitlement::{Policy, Reason};
 use crate::domain::lease::{LONGEST_MS, claims};
-use crate::domain::license::{Code, License};
-use crate::domain::state::State;
-use crate::domain::time::{MINUTE_MS, Timestamp};
+use crate::domain::license::License;
+use crate::domain::time::Timestamp;
 use crate::domain::transition::{EventDraft, EventKind, Source};
 use crate::protocol::lease::{BadKey, PublicKey, SigningKey, jwks};
 use crate::store::StoreError;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// The file's name in the data folder.
 const FILE: &str = "lease-keys";
 /// Whoever has read the file can sign leases.
 const ROTATE: &str = ", then run `authcoded lease rotate`";
-/// A lease is given again for so long, if what it says still holds.
-const FRESH_MS: i64 = 5 * MINUTE_MS;
-/// Leases remembered: twice this many at most, about half a KiB each.
-const REMEMBERED: usize = 8_192;
 
 /// Why there is no key to sign with.
 #[derive(Debug, thiserror::Error)]
@@ -108,30 +103,8 @@ pub struct LeaseKeys {
 pub struct Leases {
     file: PathBuf,
     ring: RwLock<Ring>,
-    fresh: Mutex<Fresh>,
-}
-
-/// Two generations of leases: when the young one is full it becomes the old one.
-#[derive(Default)]
-struct Fresh {
-    young: HashMap<Code, Remembered>,
-    old: HashMap<Code, Remembered>,
-}
-
-#[derive(Clone)]
-struct Remembered {
-    said: Said,
-    from: Timestamp,
-    until: Timestamp,
-    token: Arc<str>,
-}
-
-/// What a lease says beside its times: another one is made when this changes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Said {
-    reason: Reason,
-    state: State,
-    expires_at: Option<Timestamp>,
+    /// How often the key was changed since the start.
+    rotations: AtomicU64,
 }
 
 impl Lifecycle {
@@ -167,7 +140,7 @@ impl Leases {
             Some(ring) => ring,
             None => make(&file, Vec::new(), now)?,
         };
-        Ok(Self { file, ring: RwLock::new(ring), fresh: Mutex::default() })
+        Ok(Self { file, ring: RwLock::new(ring), rotations: AtomicU64::new(0) })
     }
 
     /// The lease for an answer; `None` for a denial.
@@ -178,18 +151,15 @@ impl Leases {
         reason: Reason,
         now: Timestamp,
         policy: &Policy,
-    ) -> Option<Arc<str>> {
+    ) -> Option<String> {
         let made = claims(license, reason, now, policy)?;
-        let said = Said { reason, state: made.state, expires_at: made.expires_at };
-        if let Some(token) = self.fresh().get(&made.code, said, now, made.until) {
-            return Some(token);
-        }
-        let token: Arc<str> =
-            self.ring.read().unwrap_or_else(PoisonError::into_inner).signing.sign(&made).into();
-        let remembered =
-            Remembered { said, from: made.from, until: made.until, token: Arc::clone(&token) };
-        self.fresh().put(made.code, remembered);
-        Some(token)
+        Some(self.ring.read().unwrap_or_else(PoisonError::into_inner).signing.sign(&made))
+    }
+
+    /// How often the key was changed since the start. Asked before a lease is made, it is of the key that
+    /// signs it or of an older one.
+    pub(super) fn rotations(&self) -> u64 {
+        self.rotations.load(Ordering::Acquire)
     }
 
     /// The key set, as RFC 7517 writes it.
@@ -224,39 +194,9 @@ impl Leases {
             let mut retired: Vec<_> = std::iter::once(last).chain(ring.retired.clone()).collect();
             retired.retain(|retired| retired.until > now);
             *ring = make(&self.file, retired, now)?;
-            *self.fresh() = Fresh::default();
+            self.rotations.fetch_add(1, Ordering::Release);
         }
         Ok(self.keys(now))
-    }
-
-    fn fresh(&self) -> MutexGuard<'_, Fresh> {
-        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Fresh {
-    /// The lease that still says this, is young enough, and lasts about as long as a new one would.
-    fn get(
-        &mut self,
-        code: &Code,
-        said: Said,
-        now: Timestamp,
-        until: Timestamp,
-    ) -> Option<Arc<str>> {
-        let found = self.young.get(code).or_else(|| self.old.get(code))?;
-        let age = now.ms_since(found.from);
-        let holds = found.said == said
-            && (0..FRESH_MS).contains(&age)
-            && found.until <= until
-            && found.until > now;
-        holds.then(|| Arc::clone(&found.token))
-    }
-
-    fn put(&mut self, code: Code, remembered: Remembered) {
-        if self.young.len() >= REMEMBERED {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(code, remembered);
     }
 }
 
@@ -298,7 +238,7 @@ fn make(file: &Path, retired: Vec<Retired>, now: Timestamp) -> Result<Ring, Leas
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::license::Standing;
+    use crate::domain::license::{Code, Standing};
     use crate::domain::state::Live;
     use std::os::unix::fs::PermissionsExt as _;
 
@@ -310,40 +250,16 @@ mod tests {
         license
     }
 
-    fn lease(leases: &Leases, license: &License, now: Timestamp) -> Arc<str> {
+    fn lease(leases: &Leases, license: &License, now: Timestamp) -> String {
         leases.lease(license, Reason::Active, now, &Policy::default()).expect("a lease")
     }
 
     #[test]
-    fn a_lease_is_given_again_while_it_is_fresh_and_says_the_same() {
+    fn a_denial_has_no_lease() {
         let folder = tempfile::tempdir().expect("a folder");
         let leases = Leases::open(folder.path(), NOW).expect("keys");
-        let mut pl1 = license("PL1");
-        let first = lease(&leases, &pl1, NOW);
-        assert!(Arc::ptr_eq(&first, &lease(&leases, &pl1, NOW.plus_ms(FRESH_MS - 1))));
-        assert_ne!(first, lease(&leases, &pl1, NOW.plus_ms(FRESH_MS)), "too old");
-        assert_ne!(first, lease(&leases, &pl1, NOW.plus_ms(-10_000)), "the clock was set back");
-        pl1.standing = Standing::Live(Live::Renewed);
-        assert_ne!(first, lease(&leases, &pl1, NOW), "another state");
         assert_ne!(lease(&leases, &license("PL2"), NOW), lease(&leases, &license("PL3"), NOW));
-        assert!(leases.lease(&pl1, Reason::Frozen, NOW, &Policy::default()).is_none());
-    }
-
-    #[test]
-    fn what_is_remembered_is_bounded() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let leases = Leases::open(folder.path(), NOW).expect("keys");
-        for n in 0..3 * REMEMBERED {
-            let remembered = Remembered {
-                said: Said { reason: Reason::Active, state: State::Activated, expires_at: None },
-                from: NOW,
-                until: NOW,
-                token: "".into(),
-            };
-            leases.fresh().put(Code::parse(&format!("PL{n}")).expect("a code"), remembered);
-        }
-        let fresh = leases.fresh();
-        assert!(fresh.young.len() <= REMEMBERED && fresh.old.len() <= REMEMBERED);
+        assert!(leases.lease(&license("PL1"), Reason::Frozen, NOW, &Policy::default()).is_none());
     }
 
     #[test]
@@ -355,7 +271,8 @@ mod tests {
         let second = leases.rotate(NOW.plus_ms(1)).expect("rotated");
         assert_ne!(first.kid, second.kid);
         assert_eq!(second.retired[0].key.kid, first.kid);
-        assert_ne!(before, lease(&leases, &license("PL1"), NOW.plus_ms(1)), "signed anew");
+        assert_ne!(before, lease(&leases, &license("PL1"), NOW), "signed anew");
+        assert_eq!(leases.rotations(), 1);
         drop(leases);
         let again = Leases::open(folder.path(), NOW.plus_ms(2)).expect("keys");
         assert_eq!(again.keys(NOW.plus_ms(2)), second);

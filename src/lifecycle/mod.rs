@@ -6,13 +6,16 @@
 
 mod activation;
 mod again;
+mod backups;
 mod batches;
 mod callback;
 mod calls;
 mod client_key;
+mod dial_tests;
 mod drift;
 mod entitlement;
 mod evidence;
+mod failed_calls;
 mod hearing;
 mod leases;
 mod orders;
@@ -21,16 +24,20 @@ mod perform;
 mod query;
 mod reconcile;
 mod registration;
+mod remark;
 mod secret_file;
 mod upkeep;
 mod usage;
 
+pub use backups::Backups;
 pub use callback::Arrival;
 pub use calls::{CallOutcome, CallReport, Errand};
 pub use client_key::{ClientKey, ClientKeyError};
 pub use drift::{Drift, DriftPage};
-pub use entitlement::Entitlement;
+pub use entitlement::{Basis, Entitlement, Fresh};
 pub use evidence::{Evidence, Received, Reply};
+pub use failed_calls::Followed;
+pub use hearing::facts_of_a_restore;
 pub use leases::{LeaseKeyError, LeaseKeys, Leases, Retired, RotateError};
 pub use orders::OrderReport;
 pub use reconcile::Plan;
@@ -43,11 +50,11 @@ use crate::clock::Clock;
 use crate::domain::entitlement::Policy;
 use crate::domain::license::Code;
 use crate::domain::slots::Zone;
+use crate::domain::time::Timestamp;
 use crate::marketplace::Client;
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
 use std::collections::HashMap;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use tokio::sync::{Notify, watch};
 
@@ -97,10 +104,14 @@ pub struct Lifecycle {
     clients: ClientKey,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// When the database was last put back from a backup.
+    pub restored_at: Option<Timestamp>,
     /// Wakes the activation worker when calls are owed.
     pub owed: Notify,
-    /// A real call could not be stored, or our clock refused calls, since the minute's last mark.
-    missed_calls: AtomicBool,
+    /// Whether we hear the marketplace's calls.
+    ears: hearing::Ears,
+    /// Calls that failed and could not be stored.
+    unstored: failed_calls::Unstored,
     /// Queries under way for the software's sake: one per code, whoever waits.
     asking: Mutex<HashMap<Code, watch::Receiver<()>>>,
 }
@@ -117,7 +128,9 @@ impl Lifecycle {
         keys: Keys,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let ears = hearing::Ears::new(clock.now());
         Self {
+            restored_at: hearing::restored_at(&store),
             store,
             marketplace,
             clock,
@@ -127,7 +140,8 @@ impl Lifecycle {
             clients: keys.clients,
             metrics,
             owed: Notify::new(),
-            missed_calls: AtomicBool::new(false),
+            ears,
+            unstored: failed_calls::Unstored::default(),
             asking: Mutex::new(HashMap::new()),
         }
     }

@@ -7,6 +7,7 @@
 use super::again::after_backoff;
 use super::calls::{CallOutcome, Errand, finished};
 use super::evidence::{About, Evidence, Reply};
+use super::failed_calls::follow;
 use super::perform::{Told, append_without_code};
 use super::{Lifecycle, LifecycleError};
 use crate::domain::license::{Expiry, OrderId, OrderLineId};
@@ -15,6 +16,7 @@ use crate::domain::outcome::ResultCode;
 use crate::domain::time::Timestamp;
 use crate::domain::transition::{EventDraft, EventKind, Source};
 use crate::marketplace::{Call, CallResult, Effort};
+use crate::protocol::call_name::of_notice;
 use crate::protocol::order_notice::{ACTIVITY, OrderNotice};
 use crate::store::{OrderFacts, OrderRow, StoreError, Tx, Verdict};
 use serde_json::{Value, json};
@@ -54,12 +56,21 @@ impl Lifecycle {
     /// Takes in a real order notification. The answer is durable when this returns.
     pub async fn order_notice(&self, notice: OrderNotice, evidence: Evidence) -> Reply {
         let (order_id, now) = (notice.order_id.clone(), self.clock.now());
-        match self.store.write(move |tx| take_in(tx, &notice, &evidence, now)).await {
+        let name = of_notice(&notice);
+        let before = self.unstored.take(&name);
+        let followed = name.clone();
+        let take_in = move |tx: &mut Tx<'_>| {
+            let (reply, mut told) = take_in(tx, &notice, &evidence, now)?;
+            follow(tx, &mut told, &followed, reply.code, before, now)?;
+            Ok((reply, told))
+        };
+        match self.store.write(take_in).await {
             Ok((reply, told)) => {
                 self.tell(&told);
                 reply
             }
             Err(error) => {
+                self.keep_unstored(&name, before);
                 tracing::error!(
                     order.id = order_id.as_str(),
                     %error,

@@ -2,6 +2,7 @@
 
 use super::again::{after_failure, postpone};
 use super::calls::{CallOutcome, CallReport, Errand, unless_success};
+use super::hearing::note_missed;
 use super::perform::{Performed, Told, perform, waits_for_activation};
 use super::{Lifecycle, LifecycleError, orphans};
 use crate::domain::license::{Code, License};
@@ -116,6 +117,9 @@ fn observe(
 ) -> Result<(), StoreError> {
     let not_activated = answer.verdict == QueryVerdict::NotActivated;
     let performed = perform(tx, told, license, &Command::Query(answer), Source::Query, now)?;
+    if let Performed::Done(after) = &performed {
+        note_missed(tx, license, after, now)?;
+    }
     if let Performed::Done(license) = performed
         && not_activated
         && waits_for_activation(&license)

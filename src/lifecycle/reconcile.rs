@@ -103,6 +103,7 @@ impl Lifecycle {
         if !done {
             sweep.left = self.due().await?.due;
         }
+        self.settle_gaps(&sweep, done).await?;
         Ok(sweep)
     }
 

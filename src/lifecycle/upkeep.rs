@@ -11,6 +11,10 @@ use crate::store::{Chain, StoreError, Tx};
 const NONCE_MS: i64 = 10 * MINUTE_MS;
 /// Rows deleted in one transaction at most, so that no callback waits for the broom.
 const BATCH: usize = 500;
+/// Failed calls and gaps are kept at least so long, in days.
+const WINDOW_DAYS: i64 = 62;
+/// What nothing proves stays on the restart list so long, in days.
+const UNPROVEN_DAYS: i64 = 14;
 
 /// How long things are kept.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +29,8 @@ pub struct Retention {
     pub job_days: i64,
     /// Usage that was sent or given up, in days.
     pub usage_days: i64,
+    /// Alarms that went, and messages about them, in days.
+    pub alarm_days: i64,
 }
 
 /// What the broom swept.
@@ -38,6 +44,12 @@ pub struct Swept {
     pub jobs: usize,
     /// Entries of usage forgotten.
     pub usage: usize,
+    /// Failed calls forgotten that had ended.
+    pub failed_calls: usize,
+    /// Gaps forgotten that were settled.
+    pub gaps: usize,
+    /// Alarms and messages forgotten.
+    pub alarms: usize,
 }
 
 impl Lifecycle {
@@ -75,7 +87,24 @@ impl Lifecycle {
                 break;
             }
         }
+        // As long as the callbacks they tell of, and past the month in which orders are counted.
+        let windows = before(keep.callback_days.max(WINDOW_DAYS));
+        let unproven = before(UNPROVEN_DAYS);
+        let prune = move |tx: &mut Tx<'_>| tx.prune_failed_calls(windows, unproven);
+        swept.failed_calls = self.store.write(prune).await?;
+        swept.gaps = self.store.write(move |tx| tx.prune_gaps(windows)).await?;
+        let alarms_before = before(keep.alarm_days);
+        loop {
+            let prune = move |tx: &mut Tx<'_>| tx.prune_alarms(alarms_before, BATCH);
+            let n = self.store.write(prune).await?;
+            swept.alarms += n;
+            if n == 0 {
+                break;
+            }
+        }
         swept.probes = self.store.write(move |tx| tx.prune_probes(probes_before)).await?;
+        let first_probe_day = probes_before.beijing_day();
+        self.store.write(move |tx| tx.prune_dial_tests(first_probe_day)).await?;
         swept.jobs = self.store.write(move |tx| tx.prune_jobs(jobs_before)).await?;
         self.store.write(|tx| tx.optimize()).await?;
         self.note_heads(now).await?;

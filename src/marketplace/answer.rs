@@ -120,7 +120,13 @@ mod tests {
     use crate::protocol::open_api::query_verdict;
 
     fn judged(http: u16, body: &str, whole: bool) -> Judged<QueryVerdict> {
-        let reply = Reply { http, body: body.as_bytes().to_vec(), whole, date: None };
+        let reply = Reply {
+            http,
+            body: body.as_bytes().to_vec(),
+            whole,
+            date: None,
+            certificate_ends: None,
+        };
         let code = Code::parse("PL1").expect("a code");
         judge(&reply, &|http, answer| query_verdict(http, answer, &code, Zone::UTC))
     }

@@ -6,6 +6,7 @@ use super::answer::ReadVerdict;
 use super::endpoint::{BadEndpoint, Endpoint};
 use super::flow::{Flow, Question};
 use super::health::{Api, Count};
+use super::keyring::Keyring;
 use super::wire::{Payload, Wire};
 use crate::clock::Clock;
 use crate::domain::license::{Code, OrderId};
@@ -177,15 +178,21 @@ impl Client {
         }
         let rate = settings.requests_per_second;
         let interval = Duration::from_secs(1).checked_div(rate).ok_or(BuildError::NoRate)?;
-        let credentials = settings.credentials;
-        let wire = Wire::new(&endpoints, credentials.clone(), settings.extra_ca_pem.as_deref())
+        let keys = Arc::new(Keyring::new(settings.credentials));
+        let wire = Wire::new(&endpoints, Arc::clone(&keys), settings.extra_ca_pem.as_deref())
             .map_err(BuildError::Tls)?;
         let interval = clock.real(interval);
-        let flow = Flow::new(wire, endpoints, interval, credentials, clock);
+        let flow = Flow::new(wire, endpoints, interval, keys, clock);
         let BatchSizes { activation, query } = settings.batches;
         let within = |size: usize| size.clamp(1, BATCH_MAX);
         let batches = BatchSizes { activation: within(activation), query: within(query) };
         Ok(Self { flow: Arc::new(flow), zone: settings.zone, batches })
+    }
+
+    /// Signs with these from the next request on. A stop that is in force stays: it is over soon, and one
+    /// careful call then shows whether they are believed.
+    pub fn replace_credentials(&self, credentials: Credentials) {
+        self.flow.keys.replace(credentials);
     }
 
     /// How many codes one call may be about.
@@ -299,6 +306,18 @@ impl Client {
     #[must_use]
     pub fn clock_skew_ms(&self) -> Option<i64> {
         self.flow.health.skew_ms()
+    }
+
+    /// The same, unless it was measured longer than `age` ago.
+    #[must_use]
+    pub fn recent_clock_skew_ms(&self, age: Duration) -> Option<i64> {
+        self.flow.health.skew_ms_within(age)
+    }
+
+    /// When the certificate of each domain ends, as far as it has answered over TLS since the start.
+    #[must_use]
+    pub fn certificates(&self) -> Vec<(String, Timestamp)> {
+        self.flow.health.certificates()
     }
 
     /// How many requests had which outcome, for metrics.

@@ -8,14 +8,15 @@ use super::client::{Call, CallResult, Effort};
 use super::endpoint::Endpoint;
 use super::gate::{Gate, Pass};
 use super::health::{Api, Health, skew_ms};
+use super::keyring::Keyring;
 use super::line::{Line, NoTurn, Rank};
 use super::route::Route;
 use super::wire::{Failure, Payload, Reply, Wire};
 use crate::clock::Clock;
 use crate::domain::license::{Code, OrderId};
 use crate::domain::time::Timestamp;
-use crate::protocol::aksk::Credentials;
 use crate::telemetry::request_id;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -36,8 +37,8 @@ pub(super) struct Flow {
     line: Line,
     pub(super) health: Health,
     clock: Clock,
-    /// Only for its access key id, which no text of ours repeats.
-    credentials: Credentials,
+    /// Those that the wire signs with; no text of ours repeats their ids.
+    pub(super) keys: Arc<Keyring>,
 }
 
 /// What is asked, in every try alike.
@@ -62,12 +63,12 @@ impl Flow {
         wire: Wire,
         endpoints: Vec<Endpoint>,
         interval: Duration,
-        credentials: Credentials,
+        keys: Arc<Keyring>,
         clock: Clock,
     ) -> Self {
         let (route, line) = (Route::new(endpoints), Line::new(interval));
         let (gate, health) = (Gate::open(), Health::default());
-        Self { wire, route, gate, line, health, clock, credentials }
+        Self { wire, route, gate, line, health, clock, keys }
     }
 
     pub(super) fn stopped_until(&self) -> Option<Timestamp> {
@@ -181,7 +182,12 @@ impl Flow {
         let path = question.api.path();
         let sent = self.wire.send(endpoint, path, &question.payload, asked_at, budget).await;
         let asked = match sent {
-            Ok(reply) => self.answered(question, &reply, pass, asked_at),
+            Ok(reply) => {
+                if let Some(ends) = reply.certificate_ends {
+                    self.health.saw_certificate(endpoint.host(), ends);
+                }
+                self.answered(question, &reply, pass, asked_at)
+            }
             Err(failure) => failed(question.api, endpoint, failure, asked_at),
         };
         self.health.reached(asked.call.http.is_some_and(|http| http < 500));
@@ -213,18 +219,18 @@ impl Flow {
             Meaning::Retry(why) => {
                 // Throttling is not answered by asking again, here or elsewhere.
                 let again = server_fault || reply.http == 200;
-                let why = self.without_access_key(why);
+                let why = self.keys.hide(why);
                 (CallResult::Retry { ambiguous: server_fault, why }, server_fault, again)
             }
             Meaning::Refused(why) => {
-                refusal = Some(self.without_access_key(why));
+                refusal = Some(self.keys.hide(why));
                 (CallResult::Stopped { until: pass.refused(now) }, false, false)
             }
             Meaning::Permanent(why) => {
-                (CallResult::Permanent { why: self.without_access_key(why) }, false, false)
+                (CallResult::Permanent { why: self.keys.hide(why) }, false, false)
             }
             Meaning::Unrecognised(sample) => {
-                let sample = self.without_access_key(sample);
+                let sample = self.keys.hide(sample);
                 (CallResult::Unrecognised { sample }, false, false)
             }
         };
@@ -242,12 +248,6 @@ impl Flow {
     fn unasked<V>(&self, no: NoTurn) -> Call<V> {
         let result = CallResult::Retry { ambiguous: false, why: no.to_string() };
         Call::unanswered(self.clock.now(), result)
-    }
-
-    /// The gateway's messages repeat the access key id; we show its last four characters.
-    fn without_access_key(&self, text: String) -> String {
-        let id = self.credentials.access_key_id();
-        if id.is_empty() { text } else { text.replace(id, &self.credentials.shown()) }
     }
 }
 

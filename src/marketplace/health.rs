@@ -6,6 +6,7 @@ use crate::domain::time::{DateText, SECOND_MS, Timestamp};
 use crate::protocol::open_api::{self, Strange, StrangeKind};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The interfaces we call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,7 +83,10 @@ pub(super) struct Health(Mutex<Seen>);
 struct Seen {
     counts: BTreeMap<(Api, &'static str), u64>,
     reachable: Option<bool>,
-    skew_ms: Option<i64>,
+    /// The skew, and when it was measured on the clock that does not jump.
+    skew: Option<(i64, Instant)>,
+    /// When each domain's certificate ends.
+    certificates: BTreeMap<String, Timestamp>,
     /// How often something strange was seen.
     strange: BTreeMap<(StrangeKind, String), u64>,
 }
@@ -134,11 +138,30 @@ impl Health {
     }
 
     pub(super) fn saw_date(&self, skew_ms: i64) {
-        self.lock().skew_ms = Some(skew_ms);
+        self.lock().skew = Some((skew_ms, Instant::now()));
     }
 
     pub(super) fn skew_ms(&self) -> Option<i64> {
-        self.lock().skew_ms
+        self.lock().skew.map(|(skew_ms, _)| skew_ms)
+    }
+
+    /// The skew, if it was measured within `age`.
+    pub(super) fn skew_ms_within(&self, age: Duration) -> Option<i64> {
+        let measured = self.lock().skew.filter(|(_, at)| at.elapsed() <= age);
+        measured.map(|(skew_ms, _)| skew_ms)
+    }
+
+    pub(super) fn saw_certificate(&self, host: &str, ends: Timestamp) {
+        let known = &mut self.lock().certificates;
+        // Hosts are those of the configuration.
+        match known.get_mut(host) {
+            Some(known) => *known = ends,
+            None => drop(known.insert(host.to_owned(), ends)),
+        }
+    }
+
+    pub(super) fn certificates(&self) -> Vec<(String, Timestamp)> {
+        self.lock().certificates.iter().map(|(host, ends)| (host.clone(), *ends)).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {

@@ -12,6 +12,7 @@ mod endpoint;
 mod flow;
 mod gate;
 mod health;
+mod keyring;
 mod line;
 mod route;
 mod wire;

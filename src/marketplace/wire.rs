@@ -5,13 +5,15 @@
 
 use super::endpoint::Endpoint;
 use super::health::parse_http_date;
+use super::keyring::Keyring;
 use crate::domain::outcome::{Outcome, of_answer};
-use crate::domain::time::Timestamp;
-use crate::protocol::aksk::{self, Credentials};
+use crate::domain::time::{SECOND_MS, Timestamp};
+use crate::protocol::aksk;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HOST, HeaderValue};
 use reqwest::{Certificate, Method, redirect, retry};
 use std::error::Error;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a connection, with its TLS handshake, may take.
@@ -28,7 +30,7 @@ const JSON: &str = "application/json";
 #[derive(Debug, Clone)]
 pub(super) struct Wire {
     http: reqwest::Client,
-    credentials: Credentials,
+    keys: Arc<Keyring>,
 }
 
 /// What is sent: a JSON body by POST, or parameters by GET.
@@ -48,6 +50,8 @@ pub(super) struct Reply {
     pub(super) whole: bool,
     /// The `Date` header.
     pub(super) date: Option<Timestamp>,
+    /// When the server's certificate ends.
+    pub(super) certificate_ends: Option<Timestamp>,
 }
 
 /// Why there is no answer.
@@ -66,7 +70,7 @@ impl Wire {
     /// error says what TLS lacks.
     pub(super) fn new(
         endpoints: &[Endpoint],
-        credentials: Credentials,
+        keys: Arc<Keyring>,
         extra_ca_pem: Option<&[u8]>,
     ) -> Result<Self, String> {
         // An error means that the process has a provider already: each of our edges installs this one.
@@ -81,7 +85,8 @@ impl Wire {
             .referer(false)
             .connect_timeout(CONNECT)
             .read_timeout(READ)
-            .pool_idle_timeout(IDLE);
+            .pool_idle_timeout(IDLE)
+            .tls_info(true);
         let builder = match (https, extra_ca_pem) {
             (true, None) => builder,
             (true, Some(pem)) => builder.tls_certs_merge(certificates(pem)?),
@@ -89,7 +94,7 @@ impl Wire {
             (false, _) => builder.tls_certs_only([]),
         };
         let http = builder.build().map_err(|error| chain(&error))?;
-        Ok(Self { http, credentials })
+        Ok(Self { http, keys })
     }
 
     /// Sends a signed request and reads the answer, all within `budget`.
@@ -114,7 +119,7 @@ impl Wire {
         let signed =
             aksk::Request { method: method.as_str(), path, query: &query, headers: &headers, body };
         let mut authorization =
-            HeaderValue::try_from(aksk::authorization(&self.credentials, &signed))
+            HeaderValue::try_from(aksk::authorization(&self.keys.now(), &signed))
                 .map_err(|_| Failure::Unsent("the access key id does not fit a header".into()))?;
         authorization.set_sensitive(true);
         let response = self
@@ -147,6 +152,7 @@ fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, String> {
 async fn read(mut response: reqwest::Response) -> Result<Reply, Failure> {
     let http = response.status().as_u16();
     let date = response.headers().get(DATE).and_then(|date| parse_http_date(date.to_str().ok()?));
+    let certificate_ends = certificate_ends(&response);
     let mut body = Vec::new();
     let whole = loop {
         match response.chunk().await {
@@ -165,7 +171,14 @@ async fn read(mut response: reqwest::Response) -> Result<Reply, Failure> {
             }
         }
     };
-    Ok(Reply { http, body, whole, date })
+    Ok(Reply { http, body, whole, date, certificate_ends })
+}
+
+fn certificate_ends(response: &reqwest::Response) -> Option<Timestamp> {
+    let info = response.extensions().get::<reqwest::tls::TlsInfo>()?;
+    let (_, leaf) = x509_parser::parse_x509_certificate(info.peer_certificate()?).ok()?;
+    let seconds = leaf.validity().not_after.timestamp();
+    Some(Timestamp::from_ms(seconds.saturating_mul(SECOND_MS)))
 }
 
 fn failure(error: reqwest::Error) -> Failure {

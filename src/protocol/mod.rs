@@ -6,6 +6,7 @@
 pub mod aksk;
 mod aksk_verify;
 mod body;
+pub mod call_name;
 pub mod callback;
 pub mod callback_auth;
 pub mod head;
@@ -14,6 +15,7 @@ pub mod lease;
 pub mod open_api;
 pub mod order_notice;
 mod parameters;
+pub mod signature_doctor;
 mod sorted_form;
 
 pub use crate::domain::hex;

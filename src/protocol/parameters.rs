@@ -70,7 +70,7 @@ impl Found {
 
 /// One decoding as Java's servlets and `URLDecoder` do it: `+` is a space, then percent signs. The
 /// marketplace's code is Java, and a signer that means `+` writes `%2B` (protocol.md 5.1).
-fn url_decode(text: &str) -> Option<String> {
+pub(super) fn url_decode(text: &str) -> Option<String> {
     let spaced: Cow<'_, str> =
         if text.contains('+') { text.replace('+', " ").into() } else { text.into() };
     percent_decode(spaced.as_bytes()).decode_utf8().ok().map(Cow::into_owned)

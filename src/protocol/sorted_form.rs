@@ -49,7 +49,7 @@ impl<'de> Visitor<'de> for SortedFields {
 }
 
 /// Copies a JSON value without white space between its tokens and with its strings unescaped.
-fn compact(mut rest: &str, out: &mut String) -> Option<()> {
+pub(super) fn compact(mut rest: &str, out: &mut String) -> Option<()> {
     while let Some(first) = rest.chars().next() {
         let end = if first == '"' { string_end(rest)? } else { first.len_utf8() };
         let (token, after) = rest.split_at(end);

@@ -2,17 +2,17 @@
 
 use super::Job;
 use crate::clock::Clock;
-use crate::domain::slots::{Plan, TimeOfDay, Zone};
+use crate::domain::slots::{HeartbeatTimes, Plan, Zone};
 use crate::domain::time::Timestamp;
 use crate::store::{JobRun, Store, StoreError};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 /// What the board knows of one job.
 pub(super) struct Entry {
     pub(super) job: Job,
-    pub(super) plan: Plan,
+    planned: Mutex<Planned>,
     pub(super) poke: Notify,
     /// Somebody asked for a run now.
     pub(super) manual: AtomicBool,
@@ -20,7 +20,45 @@ pub(super) struct Entry {
     again: Mutex<Option<Timestamp>>,
 }
 
+/// When a job is due.
+struct Planned {
+    plan: Plan,
+    /// Its times follow the marketplace's dial tests.
+    follows: bool,
+}
+
+impl Planned {
+    fn of(job: Job, zone: Zone, heartbeat: &HeartbeatTimes) -> Self {
+        let follows = job == Job::Heartbeat && *heartbeat == HeartbeatTimes::Auto;
+        Self { plan: job.plan(zone, heartbeat), follows }
+    }
+}
+
 impl Entry {
+    /// When it is due.
+    pub(super) fn plan(&self) -> Plan {
+        self.planned().plan.clone()
+    }
+
+    /// Whether its times follow the marketplace's dial tests.
+    pub(super) fn follows(&self) -> bool {
+        self.planned().follows
+    }
+
+    /// Follows the dial tests to this plan, unless another schedule has come into force meanwhile.
+    pub(super) fn follow(&self, plan: Plan) {
+        let mut current = self.planned();
+        if current.follows && current.plan != plan {
+            let (job, was) = (self.job.as_str(), &current.plan);
+            tracing::info!(job, "the job moves from {was} to {plan}");
+            current.plan = plan;
+        }
+    }
+
+    fn planned(&self) -> MutexGuard<'_, Planned> {
+        self.planned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// When it is wanted besides its slots.
     pub(super) fn again_at(&self) -> Option<Timestamp> {
         *self.again.lock().unwrap_or_else(PoisonError::into_inner)
@@ -46,6 +84,8 @@ pub struct JobStatus {
     pub name: &'static str,
     /// When it is due, in words.
     pub schedule: String,
+    /// The same as it is reckoned with.
+    pub plan: Plan,
     /// Its last run.
     pub last: Option<JobRun>,
     /// When it is due next.
@@ -64,18 +104,26 @@ pub enum Manual {
 impl Board {
     /// The board for this schedule.
     #[must_use]
-    pub fn new(zone: Zone, heartbeat: &[TimeOfDay], clock: Clock) -> Self {
+    pub fn new(zone: Zone, heartbeat: &HeartbeatTimes, clock: Clock) -> Self {
         let entries = Job::ALL
             .into_iter()
             .map(|job| Entry {
                 job,
-                plan: job.plan(zone, heartbeat),
+                planned: Mutex::new(Planned::of(job, zone, heartbeat)),
                 poke: Notify::new(),
                 manual: AtomicBool::new(false),
                 again: Mutex::new(None),
             })
             .collect();
         Self { entries, clock }
+    }
+
+    /// Another schedule from now on. A slot of today that it has and the one before had not is caught up.
+    pub fn reschedule(&self, zone: Zone, heartbeat: &HeartbeatTimes) {
+        for entry in &self.entries {
+            *entry.planned() = Planned::of(entry.job, zone, heartbeat);
+        }
+        self.poke_all();
     }
 
     pub(super) fn entries(&self) -> &[Entry] {
@@ -111,7 +159,7 @@ impl Board {
     #[must_use]
     pub fn next_heartbeat(&self, now: Timestamp) -> Option<Timestamp> {
         let heartbeat = self.entries.iter().find(|entry| entry.job == Job::Heartbeat)?;
-        heartbeat.plan.next(now).map(|slot| slot.due)
+        heartbeat.plan().next(now).map(|slot| slot.due)
     }
 
     /// Every job with its last run.
@@ -124,11 +172,13 @@ impl Board {
             self.entries
                 .iter()
                 .map(|entry| {
+                    let plan = entry.plan();
                     Ok(JobStatus {
                         name: entry.job.as_str(),
-                        schedule: entry.plan.to_string(),
+                        schedule: plan.to_string(),
+                        plan: plan.clone(),
                         last: snapshot.last_run(entry.job.as_str())?,
-                        next_due: entry.plan.next(now).map(|slot| slot.due),
+                        next_due: plan.next(now).map(|slot| slot.due),
                     })
                 })
                 .collect()

@@ -12,7 +12,8 @@ pub use board::{Board, JobStatus, Manual};
 pub use ticks::{Ticks, TicksError};
 pub use worker::Workers;
 
-use crate::domain::slots::{Plan, TimeOfDay, Zone};
+use crate::domain::dial_test::Windows;
+use crate::domain::slots::{HeartbeatTimes, Plan, TimeOfDay, Zone};
 use crate::domain::sweep;
 use crate::domain::time::MINUTE_MS;
 
@@ -61,9 +62,12 @@ impl Job {
     }
 
     /// When it is due.
-    fn plan(self, zone: Zone, heartbeat: &[TimeOfDay]) -> Plan {
+    fn plan(self, zone: Zone, heartbeat: &HeartbeatTimes) -> Plan {
         match self {
-            Self::Heartbeat => Plan::Daily { zone, times: heartbeat.to_vec() },
+            Self::Heartbeat => match heartbeat {
+                HeartbeatTimes::Auto => Plan::before(&Windows::default()),
+                HeartbeatTimes::At(times) => Plan::Daily { zone, times: times.clone() },
+            },
             Self::Activation => Plan::Every(MINUTE_MS),
             Self::Reconcile => Plan::Every(sweep::EVERY_MS),
             Self::Usage => Plan::Hourly { minute: USAGE_MINUTE },

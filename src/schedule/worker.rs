@@ -2,12 +2,12 @@
 
 use super::Job;
 use super::board::{Board, Entry};
-use crate::domain::slots::Slot;
+use crate::domain::slots::{Plan, Slot};
 use crate::domain::sweep::EVERY_MS;
 use crate::domain::time::MINUTE_MS;
 use crate::domain::transition::{EventDraft, EventKind, Source};
 use crate::guard::Guard;
-use crate::lifecycle::{Lifecycle, Retention};
+use crate::lifecycle::{Backups, Lifecycle, Retention};
 use crate::store::StoreError;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -30,6 +30,8 @@ pub struct Workers {
     pub board: Arc<Board>,
     /// What the upkeep keeps.
     pub retention: Retention,
+    /// Where it makes a backup, if that is wanted.
+    pub backups: Option<Backups>,
 }
 
 impl Workers {
@@ -47,7 +49,31 @@ impl Workers {
                 }
             });
         }
+        let (this, mut stop) = (self.clone(), stop.clone());
+        workers.spawn(async move {
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => {}
+                () = this.watch_alarms() => {}
+            }
+        });
         workers
+    }
+
+    /// Looks at the alarms each minute, and when somebody asks for it. It is no job: a look that was missed
+    /// is not caught up, because the next one sees the same.
+    async fn watch_alarms(&self) {
+        loop {
+            if let Err(error) = self.guard.keep_alarms().await {
+                tracing::error!(%error, "the alarms could not be looked at, and nobody is told of them");
+                tokio::time::sleep(AFTER_FAULT).await;
+            }
+            let minute = self.lifecycle.clock.real(Duration::from_mins(1));
+            tokio::select! {
+                () = self.guard.look_wanted() => {}
+                () = tokio::time::sleep(minute) => {}
+            }
+        }
     }
 
     async fn work(&self, index: usize) {
@@ -61,6 +87,7 @@ impl Workers {
         loop {
             if let Err(error) = self.look(entry, starting).await {
                 tracing::error!(job = entry.job.as_str(), %error, "a job could not be recorded");
+                self.lifecycle.could_not_store();
                 tokio::time::sleep(AFTER_FAULT).await;
             }
             starting = false;
@@ -78,7 +105,10 @@ impl Workers {
         if let Some(due) = entry.take_again(clock.now()) {
             self.run(entry, &Slot { name: format!("again {due}"), due }).await?;
         }
-        let due = entry.plan.latest(clock.now());
+        if entry.follows() {
+            entry.follow(Plan::before(&self.guard.dial_windows()?));
+        }
+        let due = entry.plan().latest(clock.now());
         let mut ran = false;
         if let Some(slot) = due {
             ran = self.run(entry, &slot).await?;
@@ -150,7 +180,13 @@ impl Workers {
                 if self.lifecycle.mark_hearing().await? {
                     self.board.again(Job::Reconcile, self.lifecycle.clock.now());
                 }
-                json!({ "calls": calls, "orders_arrived": orders, "nonces_forgotten": nonces })
+                let followed = self.lifecycle.follow_failed_calls().await?;
+                json!({
+                    "calls": calls,
+                    "orders_arrived": orders,
+                    "nonces_forgotten": nonces,
+                    "given_up": followed.given_up,
+                })
             }
             Job::Reconcile => self.sweep(entry).await?,
             Job::Usage => {
@@ -159,12 +195,22 @@ impl Workers {
             }
             Job::Upkeep => {
                 let swept = self.lifecycle.upkeep(self.retention).await?;
-                json!({
+                let mut counts = json!({
                     "callbacks": swept.callbacks,
                     "probes": swept.probes,
                     "jobs": swept.jobs,
                     "usage": swept.usage,
-                })
+                    "failed_calls": swept.failed_calls,
+                    "gaps": swept.gaps,
+                    "alarms": swept.alarms,
+                });
+                if let Some(backups) = &self.backups {
+                    let made = self.lifecycle.back_up(backups).await?;
+                    counts["backup"] = json!(made.file);
+                    counts["backup_bytes"] = json!(made.inventory.bytes);
+                    counts["backups_removed"] = json!(made.removed);
+                }
+                counts
             }
         })
     }
@@ -173,7 +219,7 @@ impl Workers {
     /// ended goes on when the queue opens.
     async fn sweep(&self, entry: &Entry) -> Result<Value, StoreError> {
         let now = self.lifecycle.clock.now();
-        let until = entry.plan.next(now).map_or(now.plus_ms(EVERY_MS), |slot| slot.due);
+        let until = entry.plan().next(now).map_or(now.plus_ms(EVERY_MS), |slot| slot.due);
         let sweep = self.lifecycle.reconcile(until).await?;
         if let Some(opens) = sweep.stopped_until {
             self.board.again(entry.job, opens);

@@ -30,6 +30,10 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Every verdict.
+    pub const ALL: [Self; 6] =
+        [Self::Applied, Self::Repeated, Self::Stale, Self::Orphan, Self::Test, Self::Refused];
+
     /// The word used in columns, JSON, logs and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -63,6 +67,8 @@ pub struct CallbackDraft {
     pub result_code: ResultCode,
     /// Why, for people.
     pub detail: String,
+    /// What the signature doctor found: a word, if it was asked.
+    pub doctor: Option<&'static str>,
     /// From the last byte of the request to the decision, in milliseconds.
     pub duration_ms: i64,
     /// The bytes as received.
@@ -96,6 +102,8 @@ pub struct CallbackRow {
     pub result_code: String,
     /// Why.
     pub detail: String,
+    /// What the signature doctor found: a word, if it was asked.
+    pub doctor: Option<String>,
     /// From the last byte to the decision, in milliseconds.
     pub duration_ms: i64,
     /// The bytes as received.
@@ -133,6 +141,7 @@ impl CallbackRow {
             Cell::Text(&self.verdict),
             Cell::Text(&self.result_code),
             Cell::Text(&self.detail),
+            Cell::text(self.doctor.as_deref()),
             Cell::Integer(self.duration_ms),
             Cell::Bytes(&self.body),
             Cell::text(self.request_id.as_deref()),
@@ -167,6 +176,7 @@ impl CallbackDraft {
             Cell::Text(self.verdict.as_str()),
             Cell::Text(self.result_code.as_str()),
             Cell::Text(&self.detail),
+            Cell::text(self.doctor),
             Cell::Integer(self.duration_ms),
             Cell::Bytes(&self.body),
             Cell::text(request_id),
@@ -178,8 +188,8 @@ impl CallbackDraft {
 }
 
 /// The columns in their order, behind the table's name.
-fn row_digest(columns: &[Cell<'_>; 15]) -> [u8; 32] {
-    let mut cells = [Cell::Text("callback"); 16];
+fn row_digest(columns: &[Cell<'_>; 16]) -> [u8; 32] {
+    let mut cells = [Cell::Text("callback"); 17];
     cells[1..].copy_from_slice(columns);
     digest(&cells)
 }
@@ -234,8 +244,9 @@ impl Tx<'_> {
         self.connection
             .prepare_cached(
                 "INSERT INTO callback (id, received_at, activity, code, test, signed_at, verdict, \
-                 result_code, detail, duration_ms, body, request_id, head, reply, clock_skew_ms, hash) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+                 result_code, detail, doctor, duration_ms, body, request_id, head, reply, \
+                 clock_skew_ms, hash) VALUES \
+                 (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
             )?
             .execute(rusqlite::params![
                 id,
@@ -247,6 +258,7 @@ impl Tx<'_> {
                 draft.verdict.as_str(),
                 draft.result_code.as_str(),
                 draft.detail,
+                draft.doctor,
                 draft.duration_ms,
                 draft.body,
                 self.request,
@@ -517,6 +529,7 @@ pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<CallbackRow> {
         verdict: row.get("verdict")?,
         result_code: row.get("result_code")?,
         detail: row.get("detail")?,
+        doctor: row.get("doctor")?,
         duration_ms: row.get("duration_ms")?,
         body: row.get("body")?,
         request_id: row.get("request_id")?,

@@ -8,7 +8,7 @@ use super::{Snapshot, StoreError, Tx};
 use crate::domain::license::Code;
 use crate::domain::time::Timestamp;
 use crate::domain::transition::{EventDraft, Source};
-use rusqlite::{Row, named_params};
+use rusqlite::{OptionalExtension as _, Row, named_params};
 
 /// An event as stored.
 #[derive(Debug, Clone)]
@@ -156,6 +156,32 @@ impl Snapshot<'_> {
             from_row,
         )?;
         Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// When the first event was: about when this installation began.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn began_at(&self) -> Result<Option<Timestamp>, StoreError> {
+        let mut first =
+            self.connection.prepare_cached("SELECT at FROM event ORDER BY id LIMIT 1")?;
+        let at = first.query_row([], |row| row.get(0)).optional()?;
+        Ok(at.map(Timestamp::from_ms))
+    }
+
+    /// The same, for what is looked at often and goes back a short while: nothing is read that is older than
+    /// the last event before `since`. Where a clock was set back, events before that moment are left out.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn recent_events(&self, filter: &EventFilter) -> Result<Vec<EventRow>, StoreError> {
+        let since = filter.since.map_or(i64::MIN, Timestamp::as_ms);
+        let older: Option<i64> = self
+            .connection
+            .prepare_cached("SELECT id FROM event WHERE at < ?1 ORDER BY id DESC LIMIT 1")?
+            .query_row([since], |row| row.get(0))
+            .optional()?;
+        self.events(&EventFilter { above: older.max(filter.above), ..filter.clone() })
     }
 
     /// Between which ids the events wanted lie. A time is looked up in its index, and the list then goes by

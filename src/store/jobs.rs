@@ -214,6 +214,36 @@ impl Snapshot<'_> {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    /// When heartbeats started at or after `since`, and how they went, the earliest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn probe_outcomes(&self, since: Timestamp) -> Result<Vec<(Timestamp, String)>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT started_at, outcome FROM probe WHERE started_at >= ?1 ORDER BY id",
+        )?;
+        let rows = statement
+            .query_map([since.as_ms()], |row| Ok((Timestamp::from_ms(row.get(0)?), row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// When the first of the heartbeats began that have failed without one that passed since.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn failing_since(&self) -> Result<Option<Timestamp>, StoreError> {
+        let first: Option<i64> = self
+            .connection
+            .prepare_cached(
+                "SELECT started_at FROM probe WHERE id > \
+                 (SELECT coalesce(max(id), 0) FROM probe WHERE outcome <> 'failed') \
+                 ORDER BY id LIMIT 1",
+            )?
+            .query_row([], |row| row.get(0))
+            .optional()?;
+        Ok(first.map(Timestamp::from_ms))
+    }
+
     /// Checks the whole file. Returns what is wrong, or `None`.
     ///
     /// # Errors

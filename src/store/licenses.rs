@@ -25,7 +25,40 @@ pub struct LicenseRow {
     pub next_activation_at: Option<Timestamp>,
 }
 
-/// Which licences a list shows; they come by code.
+/// In which order licences come; the code decides between equals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LicenseSort {
+    /// By code.
+    #[default]
+    Code,
+    /// Those that end first; those whose end is not known last.
+    Expiry,
+    /// Those that became known last.
+    Newest,
+}
+
+impl LicenseSort {
+    /// What is sorted by, smallest first.
+    const fn key(self) -> &'static str {
+        match self {
+            Self::Code => "0",
+            Self::Expiry => "ifnull(expires_at, 9223372036854775807)",
+            Self::Newest => "-registered_at",
+        }
+    }
+
+    /// The same of a licence that was read: where a page that ends with it is gone on from.
+    #[must_use]
+    pub fn key_of(self, license: &License) -> i64 {
+        match self {
+            Self::Code => 0,
+            Self::Expiry => license.expiry.map_or(i64::MAX, |expiry| expiry.at.as_ms()),
+            Self::Newest => -license.registered_at.as_ms(),
+        }
+    }
+}
+
+/// Which licences a list shows.
 #[derive(Debug, Clone, Default)]
 pub struct LicenseFilter {
     /// Only this state.
@@ -38,6 +71,10 @@ pub struct LicenseFilter {
     pub text: Option<String>,
     /// Only codes after this one.
     pub after: Option<String>,
+    /// In which order they come.
+    pub sort: LicenseSort,
+    /// With another order than by code: the [`LicenseSort::key_of`] of `after`.
+    pub after_key: Option<i64>,
     /// At most so many.
     pub limit: usize,
 }
@@ -109,6 +146,7 @@ impl Tx<'_> {
                 ":product_id": license.product_id,
                 ":note": license.note,
             })?;
+        self.changed.push(self.versions.place(&license.code));
         if before != Some(license.state()) {
             if let Some(before) = before {
                 self.moved[before as usize] -= 1;
@@ -160,27 +198,35 @@ impl Snapshot<'_> {
         Ok(Some(LicenseRow { license, next_activation_at: next.map(Timestamp::from_ms) }))
     }
 
-    /// Licences by code.
+    /// Licences in the order that is asked for.
     ///
     /// # Errors
     /// [`StoreError::Sql`], [`StoreError::Damaged`].
     pub fn licenses(&self, filter: &LicenseFilter) -> Result<Vec<LicenseRow>, StoreError> {
-        let sql = concat!(
-            "SELECT ",
-            columns!(),
-            ", (SELECT due_at FROM outbox WHERE outbox.code = license.code \
+        // By code, the primary key is walked; any other order looks at each row.
+        let key = filter.sort.key();
+        let (after, order) = match filter.sort {
+            LicenseSort::Code => ("code > :after AND :key IS NOT NULL".to_owned(), String::new()),
+            LicenseSort::Expiry | LicenseSort::Newest => {
+                (format!("({key}, code) > (:key, :after)"), format!("{key}, "))
+            }
+        };
+        let sql = format!(
+            "SELECT {}, (SELECT due_at FROM outbox WHERE outbox.code = license.code \
              AND call = 'activate') FROM license \
-             WHERE code > :after AND (:state IS NULL OR state = :state) \
+             WHERE {after} AND (:state IS NULL OR state = :state) \
              AND (:before IS NULL OR expires_at < :before) \
              AND (:from IS NULL OR expires_at >= :from) \
              AND (:text IS NULL OR instr(code, :text) > 0 OR instr(order_id, :text) > 0 \
                   OR instr(note, :text) > 0) \
-             ORDER BY code LIMIT :limit"
+             ORDER BY {order}code LIMIT :limit",
+            columns!(),
         );
-        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut statement = self.connection.prepare_cached(&sql)?;
         let rows = statement.query_and_then(
             named_params! {
                 ":after": filter.after.as_deref().unwrap_or(""),
+                ":key": filter.after_key.unwrap_or(i64::MIN),
                 ":state": filter.state.map(State::as_str),
                 ":before": filter.expires_before.map(Timestamp::as_ms),
                 ":from": filter.expires_after.map(Timestamp::as_ms),

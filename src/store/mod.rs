@@ -3,44 +3,67 @@
 //! Invariants: one connection writes, on its own thread ([`writer`]); what must run inside a
 //! transaction takes a [`Tx`]; the time is always an argument, never `now()` in SQL.
 
+mod alarms;
 mod archive;
+mod backup;
 mod callbacks;
 pub mod chain;
+mod deaf_gaps;
+mod diagnoses;
+mod dial_tests;
 mod events;
 mod facts;
 mod jobs;
 mod licenses;
+mod notices;
 mod orders;
 mod outbox;
 mod reader;
 mod relink;
+mod restore;
+mod retry_windows;
 mod schema;
+mod unannounced;
 mod usage;
 mod verify;
+mod versions;
 mod writer;
 
+pub use alarms::{AlarmFacts, AlarmRow};
 pub use archive::{ReadOnly, Selection};
+pub use backup::{BackupError, Inventory, back_up, examine, peek_fact};
 pub use callbacks::{
     CallbackDraft, CallbackFilter, CallbackRow, LedgerEntry, Orphan, Replay, Verdict,
 };
 pub use chain::{Chain, Heads, Link};
+pub use deaf_gaps::{DeafGap, MissedCall, Neighbour};
+pub use diagnoses::{DIAGNOSES_APART_MS, DiagnosisDraft, DiagnosisRow};
 pub use events::{EventFilter, EventRow};
 pub use jobs::{JobRun, ProbeDraft, ProbeRow};
-pub use licenses::{LicenseFilter, LicenseRow};
+pub use licenses::{LicenseFilter, LicenseRow, LicenseSort};
+pub use notices::{Notice, Undelivered};
 pub use orders::{OrderFacts, OrderFilter, OrderRow, Overdue};
-pub use outbox::{Call, Owed};
+pub use outbox::{BuyerWait, Call, Owed};
 pub use reader::Snapshot;
+pub use restore::{Restored, restore};
+pub use retry_windows::{FailedCall, FailedCallCounts, FailedCallRow, FailedOrders, WindowState};
+pub use schema::is_held;
+pub use unannounced::Unannounced;
 pub use usage::{
     UsageBatch, UsageDay, UsageEnd, UsageFilter, UsageLimits, UsageRow, UsageState, UsageTrouble,
 };
 pub use verify::{ChainReport, Noted};
+pub use versions::Version;
 pub use writer::{Tx, WriterEnd, WriterStats};
 
+use crate::domain::license::Code;
+use crate::telemetry::request_id;
 use reader::Readers;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use versions::Versions;
 
 /// Why the store could not do what it was asked. The fault is ours or the machine's, never the caller's.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +83,9 @@ pub enum StoreError {
     /// SQLite refused a statement.
     #[error("database error: {0}")]
     Sql(#[from] rusqlite::Error),
+    /// The nightly copy was not made.
+    #[error("no backup was made: {0}")]
+    Backup(#[from] Box<BackupError>),
     /// A row holds what no version of this program writes.
     #[error("the row {0} is damaged: restore a backup or run an integrity check")]
     Damaged(String),
@@ -124,6 +150,21 @@ pub enum OpenError {
         /// What SQLite found.
         what: String,
     },
+    /// Somebody or something has changed, removed or moved a row of a chain.
+    #[error(
+        "{file}: the chain of {chain} does not hold at row {row}: it was changed, or one before it removed; restore a backup, and find out by whom"
+    )]
+    Chain {
+        /// The database file.
+        file: PathBuf,
+        /// Which chain.
+        chain: &'static str,
+        /// The first row whose link does not hold.
+        row: i64,
+    },
+    /// The copy that is made before a new schema could not be made.
+    #[error("the schema was not changed, because no copy could be made before: {0}")]
+    NoCopy(Box<BackupError>),
     /// SQLite is too old: 3.51.2 and before can corrupt a database when the WAL is reset.
     #[error(
         "SQLite {0} is too old: 3.51.3 is needed, because earlier ones can corrupt a WAL database"
@@ -162,6 +203,8 @@ pub struct Store {
     writer: writer::Handle,
     readers: Arc<Readers>,
     lists: Arc<Readers>,
+    versions: Versions,
+    file: Arc<Path>,
 }
 
 /// What the daemon keeps beside the [`Store`]: the folder's lock and the end of the writer's thread.
@@ -189,10 +232,12 @@ impl Store {
         let readers = Arc::new(Readers::open(&file, commits.clone(), reader::FAST)?);
         let lists = Arc::new(Readers::open(&file, commits.clone(), reader::LISTS)?);
         let pools = reader::Pools([Arc::clone(&readers), Arc::clone(&lists)]);
-        let checkpoint = writer::Checkpoint { file, pools };
+        let checkpoint = writer::Checkpoint { file: file.clone(), pools };
+        let versions = Versions::default();
         let (writer, writer_end) =
-            writer::start(connection, commits, checkpoint, Box::new(on_commit))?;
-        Ok((Self { writer, readers, lists }, Held { lock, writer_end }))
+            writer::start(connection, commits, versions.clone(), checkpoint, Box::new(on_commit))?;
+        let store = Self { writer, readers, lists, versions, file: file.into() };
+        Ok((store, Held { lock, writer_end }))
     }
 
     /// Runs `work` in a transaction and returns when it is durable.
@@ -212,7 +257,15 @@ impl Store {
     where
         F: FnOnce(&mut Tx<'_>) -> Result<(), StoreError> + Send + 'static,
     {
-        self.writer.post(work)
+        self.writer.post(request_id(), work)
+    }
+
+    /// The same for a request that has been answered; what is stored bears its id.
+    pub fn post_as<F>(&self, request: Option<String>, work: F) -> bool
+    where
+        F: FnOnce(&mut Tx<'_>) -> Result<(), StoreError> + Send + 'static,
+    {
+        self.writer.post(request, work)
     }
 
     /// A quick read by key, on the calling thread: microseconds.
@@ -224,6 +277,12 @@ impl Store {
         work: impl FnOnce(&Snapshot<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         self.readers.read(work)
+    }
+
+    /// The version of the code's row. Asked before [`Store::read`], it is of the row read or of an older one.
+    #[must_use]
+    pub fn version(&self, code: &Code) -> Version {
+        self.versions.of(code)
     }
 
     /// A read that may take long (lists, sweeps), away from the runtime's threads.
@@ -239,6 +298,19 @@ impl Store {
         tokio::task::spawn_blocking(move || lists.read(work))
             .await
             .unwrap_or_else(|e| Err(StoreError::NotCommitted(format!("reader failed: {e}"))))
+    }
+
+    /// Copies the database to `to`, in the place of what is there, away from the runtime's threads
+    /// ([`back_up`]).
+    ///
+    /// # Errors
+    /// [`StoreError::Backup`].
+    pub async fn back_up(&self, to: PathBuf) -> Result<Inventory, StoreError> {
+        let file = Arc::clone(&self.file);
+        match tokio::task::spawn_blocking(move || back_up(&file, &to, true)).await {
+            Ok(made) => made.map_err(|error| Box::new(error).into()),
+            Err(error) => Err(StoreError::NotCommitted(format!("the copy failed: {error}"))),
+        }
     }
 
     /// Work waiting for the writer, and what it has done.

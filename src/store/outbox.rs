@@ -47,6 +47,17 @@ pub struct Owed {
     pub sent_at: Option<Timestamp>,
 }
 
+/// A code whose activation waits for its buyer.
+#[derive(Debug, Clone)]
+pub struct BuyerWait {
+    /// The code.
+    pub code: String,
+    /// Since when the activation has been owed.
+    pub since: Timestamp,
+    /// When it is tried next.
+    pub due_at: Timestamp,
+}
+
 impl Tx<'_> {
     /// Owes a call at `due_at`, or earlier if it is owed earlier already.
     ///
@@ -138,6 +149,26 @@ impl Snapshot<'_> {
             .prepare_cached("SELECT min(due_at) FROM outbox WHERE due_at > ?1")?
             .query_row([now.as_ms()], |row| row.get::<_, Option<i64>>(0))?
             .map(Timestamp::from_ms))
+    }
+
+    /// Codes whose activation waits for the buyer, the longest waiting first.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn buyer_waits(&self, limit: usize) -> Result<Vec<BuyerWait>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT code, outbox.created_at, due_at FROM outbox JOIN license USING (code) \
+             WHERE call = 'activate' AND last_error_code = '92020004' \
+             ORDER BY outbox.created_at LIMIT ?1",
+        )?;
+        let rows = statement.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+            Ok(BuyerWait {
+                code: row.get(0)?,
+                since: Timestamp::from_ms(row.get(1)?),
+                due_at: Timestamp::from_ms(row.get(2)?),
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// Codes whose activation waits for the buyer.

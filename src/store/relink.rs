@@ -1,11 +1,63 @@
-//! Links made anew, over rows that an earlier schema wrote: a step from schema to schema.
+//! Rows that a schema before the chains wrote: how it linked its events, and the links made anew, as a step
+//! from schema to schema.
+//!
+//! Invariant: what is linked anew was walked before, because a file is examined when it is copied before a step.
 
 use super::chain::{Chain, Link};
+use super::events::EventRow;
+use super::verify::ChainReport;
 use super::{callbacks, events};
+use ring::digest::{Context, SHA256};
 use rusqlite::Connection;
 
 /// Rows read before they are written to, so that memory stays flat.
 const PAGE: i64 = 1_000;
+
+/// Walks the events as they were linked then; callbacks were not.
+pub(super) fn walk_earlier(connection: &Connection) -> rusqlite::Result<(ChainReport, Link)> {
+    let mut statement =
+        connection.prepare("SELECT *, NULL AS request_id FROM event ORDER BY id")?;
+    let mut rows = statement.query([])?;
+    let mut link = Link::GENESIS;
+    while let Some(row) = rows.next()? {
+        let row = events::from_row(row)?;
+        let hash = earlier_hash(&link.hash, &row);
+        if row.id != link.id + 1 || row.hash != hash {
+            return Ok((ChainReport { rows: link.id, broken_at: Some(row.id) }, link));
+        }
+        link = Link { id: row.id, hash };
+    }
+    Ok((ChainReport { rows: link.id, broken_at: None }, link))
+}
+
+/// SHA-256 over the hash before and each column, a text behind its length and an absent one as 0xff.
+fn earlier_hash(before: &[u8; 32], row: &EventRow) -> [u8; 32] {
+    let mut context = Context::new(&SHA256);
+    context.update(before);
+    context.update(&row.id.to_be_bytes());
+    context.update(&row.at.as_ms().to_be_bytes());
+    let columns = [
+        row.code.as_deref(),
+        Some(&row.kind),
+        Some(&row.source),
+        row.from.as_deref(),
+        row.to.as_deref(),
+        row.order_id.as_deref(),
+        row.result_code.as_deref(),
+        Some(&row.detail),
+    ];
+    for column in columns {
+        if let Some(text) = column {
+            context.update(&(text.len() as u64).to_be_bytes());
+            context.update(text.as_bytes());
+        } else {
+            context.update(&[0xff; 8]);
+        }
+    }
+    let mut hash = [0; 32];
+    hash.copy_from_slice(context.finish().as_ref());
+    hash
+}
 
 /// Links all events and callbacks as this version does.
 pub(super) fn relink(connection: &Connection) -> rusqlite::Result<()> {

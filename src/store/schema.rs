@@ -3,6 +3,7 @@
 //! Invariant: an existing file is never replaced, and a newer one never touched.
 
 use super::OpenError;
+use super::backup::back_up;
 use super::relink::relink;
 use rusqlite::{Connection, OpenFlags};
 use std::fs::{File, TryLockError};
@@ -12,7 +13,8 @@ use std::time::{Duration, Instant};
 
 /// The database's name in the data folder.
 pub(super) const FILE: &str = "authcoded.db";
-const LOCK: &str = "lock";
+/// The file whose lock a daemon holds.
+pub(super) const LOCK: &str = "lock";
 
 /// "auth" in ASCII: marks the file as ours.
 const APPLICATION_ID: i64 = 0x6175_7468;
@@ -29,13 +31,19 @@ const LOCK_LOOK_EVERY: Duration = Duration::from_millis(10);
 /// The schema this program knows, as a fresh file gets it.
 const SCHEMA: &str = include_str!("../../schema.sql");
 /// Its number.
-const KNOWN: i64 = 4;
+const KNOWN: i64 = 8;
 /// What brings an older file up to date: the first one turns schema 1 into 2, and so on.
-const STEPS: [Step; 3] = [
+const STEPS: [Step; 7] = [
     Step::sql(include_str!("steps/usage.sql")),
     Step::sql(include_str!("steps/order_notice.sql")),
+    Step::sql(include_str!("steps/dial_test.sql")),
+    Step::sql(include_str!("steps/retry_window.sql")),
+    Step::sql(include_str!("steps/signature_doctor.sql")),
+    Step::sql(include_str!("steps/alarm.sql")),
     Step { sql: include_str!("steps/chain.sql"), then: relink },
 ];
+/// The first one with chains over events and callbacks, by digests.
+pub(super) const WITH_CHAINS: i64 = 8;
 
 /// A step from one schema to the next: SQL, and then what SQL cannot say.
 #[derive(Clone, Copy)]
@@ -73,6 +81,13 @@ pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
     }
 }
 
+/// Whether a daemon is at work on the folder. A folder that is not there is held by nobody.
+#[must_use]
+pub fn is_held(folder: &Path) -> bool {
+    let lock = File::options().write(true).open(folder.join(LOCK));
+    lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
 /// Opens the file for the writer, brings its schema up to date and checks it.
 pub(super) fn open_for_writing(file: &Path) -> Result<Connection, OpenError> {
     if rusqlite::version_number() < SQLITE_NEEDED {
@@ -85,7 +100,13 @@ pub(super) fn open_for_writing(file: &Path) -> Result<Connection, OpenError> {
     let fail = |source| sqlite(file, source);
     let mut connection = Connection::open_with_flags(file, flags).map_err(fail)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(fail)?;
-    identify(file, &connection, fresh)?;
+    if fresh || is_empty(file, &connection)? {
+        // Empty: either new, or a start was killed before its first commit.
+        connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(fail)?;
+    } else {
+        let version = identify(file, &connection)?;
+        copy_before_steps(file, version)?;
+    }
     for (pragma, value) in [
         ("journal_mode", "wal"),
         ("synchronous", "full"),
@@ -119,32 +140,53 @@ pub(super) fn open_for_reading(file: &Path) -> Result<Connection, OpenError> {
 /// Opens the file beside whoever writes it, if it is of this version.
 pub(super) fn open_beside(file: &Path) -> Result<Connection, OpenError> {
     let connection = open_for_reading(file)?;
-    identify(file, &connection, false)?;
-    let found = user_version(file, &connection)?;
+    let found = identify(file, &connection)?;
     if found < KNOWN {
         return Err(OpenError::Older { file: file.to_owned(), found, known: KNOWN });
     }
     Ok(connection)
 }
 
-fn identify(file: &Path, connection: &Connection, fresh: bool) -> Result<(), OpenError> {
-    let fail = |source| sqlite(file, source);
-    let application: i64 =
-        connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(fail)?;
-    let version = user_version(file, connection)?;
+fn is_empty(file: &Path, connection: &Connection) -> Result<bool, OpenError> {
     let tables: i64 = connection
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        .map_err(fail)?;
-    if fresh || (application == 0 && version == 0 && tables == 0) {
-        // Empty: either new, or a start was killed before its first commit.
-        return connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(fail);
-    }
-    if application != APPLICATION_ID {
+        .map_err(|source| sqlite(file, source))?;
+    let application: i64 = connection
+        .pragma_query_value(None, "application_id", |row| row.get(0))
+        .map_err(|source| sqlite(file, source))?;
+    let unowned = application == 0 || application == APPLICATION_ID;
+    Ok(tables == 0 && unowned && user_version(file, connection)? == 0)
+}
+
+/// The number of its schema, if the file is ours and not newer than we are.
+pub(super) fn identify(file: &Path, connection: &Connection) -> Result<i64, OpenError> {
+    let application: i64 = connection
+        .pragma_query_value(None, "application_id", |row| row.get(0))
+        .map_err(|source| sqlite(file, source))?;
+    let version = user_version(file, connection)?;
+    if application != APPLICATION_ID || version == 0 {
         return Err(OpenError::Foreign(file.to_owned()));
     }
     if version > KNOWN {
         return Err(OpenError::Newer { file: file.to_owned(), found: version, known: KNOWN });
     }
+    Ok(version)
+}
+
+/// Keeps the file as it was before its schema changes: an older program can go on with the copy.
+fn copy_before_steps(file: &Path, version: i64) -> Result<(), OpenError> {
+    if version == KNOWN {
+        return Ok(());
+    }
+    let copy = file.with_file_name(format!("{FILE}.before-v{}", version + 1));
+    let made = back_up(file, &copy, true).map_err(|error| OpenError::NoCopy(Box::new(error)))?;
+    tracing::info!(
+        copy = %copy.display(),
+        bytes = made.bytes,
+        from = version,
+        to = KNOWN,
+        "the database is brought to a newer schema; as it was before, it is kept in the copy"
+    );
     Ok(())
 }
 
@@ -191,11 +233,15 @@ fn read_back(
     }
 }
 
-/// Checks the licences' table; the nightly upkeep checks everything.
+/// Checks the licences' table, but not the `CHECK`s of its rows: they would take ten times as long as all
+/// the rest, and a row is judged again whenever it is read. The nightly upkeep checks everything.
 fn quick_check(file: &Path, connection: &Connection) -> Result<(), OpenError> {
+    let fail = |source| sqlite(file, source);
+    connection.pragma_update(None, "ignore_check_constraints", "on").map_err(fail)?;
     let found: String = connection
         .query_row("PRAGMA quick_check('license')", [], |row| row.get(0))
-        .map_err(|source| sqlite(file, source))?;
+        .map_err(fail)?;
+    connection.pragma_update(None, "ignore_check_constraints", "off").map_err(fail)?;
     if found == "ok" {
         Ok(())
     } else {
@@ -203,7 +249,7 @@ fn quick_check(file: &Path, connection: &Connection) -> Result<(), OpenError> {
     }
 }
 
-fn sqlite(file: &Path, source: rusqlite::Error) -> OpenError {
+pub(super) fn sqlite(file: &Path, source: rusqlite::Error) -> OpenError {
     match source.sqlite_error_code() {
         Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
             OpenError::Damaged { file: file.to_owned(), what: source.to_string() }
@@ -218,10 +264,14 @@ mod tests {
     use crate::store::{Chain, ChainReport, Snapshot};
 
     /// The schema that each earlier version made, the oldest first.
-    const EARLIER: [&str; 3] = [
+    const EARLIER: [&str; 7] = [
         include_str!("../../tests/schemas/1.sql"),
         include_str!("../../tests/schemas/2.sql"),
         include_str!("../../tests/schemas/3.sql"),
+        include_str!("../../tests/schemas/4.sql"),
+        include_str!("../../tests/schemas/5.sql"),
+        include_str!("../../tests/schemas/6.sql"),
+        include_str!("../../tests/schemas/7.sql"),
     ];
 
     /// Every table and index: its name and its columns, without comments and spacing.
@@ -259,7 +309,8 @@ mod tests {
                 "INSERT INTO event VALUES (1, 5, 'PL1', 'registered', 'operator', NULL, 'issued', \
                  NULL, NULL, 'one', zeroblob(32)), \
                  (2, 6, NULL, 'job', 'timer', NULL, NULL, NULL, NULL, 'two', zeroblob(32)); \
-                 INSERT INTO callback VALUES \
+                 INSERT INTO callback (id, received_at, activity, code, test, signed_at, verdict, \
+                 result_code, detail, duration_ms, settled_at, body) VALUES \
                  (1, 5, 'a', 'PL1', 0, 5, 'applied', '000000', '', 0, NULL, x'00'), \
                  (2, 5, 'a', 'PL1', 1, 5, 'test', '000000', '', 0, NULL, x'00'), \
                  (3, 5, 'a', NULL, 0, NULL, 'refused', '000001', '', 0, NULL, x'00')",
@@ -277,5 +328,35 @@ mod tests {
                 .expect("a count");
             assert_eq!(kept, 1);
         }
+    }
+
+    #[test]
+    fn the_check_at_start_finds_a_damaged_page_and_leaves_the_constraints_in_force() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join(FILE);
+        let connection = open_for_writing(&file).expect("opened");
+        let insert = |code: usize, state: &str| {
+            connection.execute(
+                "INSERT INTO license (code, state, marketplace_status, renewals_in_force, \
+                 registered_at, buyer_waits) VALUES (?1, ?2, 'unknown', 0, 1, 0)",
+                (format!("PL{code}"), state),
+            )
+        };
+        for code in 0..2_000 {
+            insert(code, "issued").expect("stored");
+        }
+        assert!(insert(2_000, "nonsense").is_err());
+        let root: u32 = connection
+            .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'license'", [], |row| {
+                row.get(0)
+            })
+            .expect("a page");
+        drop(connection);
+        open_for_writing(&file).expect("opened again");
+        let mut bytes = std::fs::read(&file).expect("read");
+        // The number of cells in the page's head.
+        bytes[(root as usize - 1) * 4_096 + 3] = 0xff;
+        std::fs::write(&file, bytes).expect("written");
+        assert!(matches!(open_for_writing(&file), Err(OpenError::Damaged { .. })));
     }
 }

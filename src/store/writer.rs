@@ -7,6 +7,7 @@
 
 use super::chain::Heads;
 use super::reader::{Commits, Pools};
+use super::versions::Versions;
 use super::{OpenError, StoreError};
 use crate::domain::state::State;
 use crate::telemetry::request_id;
@@ -54,6 +55,9 @@ pub struct Tx<'a> {
     /// The request that the job under way is for.
     pub(super) request: Option<String>,
     pub(super) moved: [i64; State::ALL.len()],
+    pub(super) versions: &'a Versions,
+    /// Places in [`Versions`] of the codes whose rows were written.
+    pub(super) changed: Vec<usize>,
 }
 
 /// What a checkpoint needs.
@@ -100,6 +104,7 @@ pub(super) struct Handle {
 pub(super) fn start(
     connection: Connection,
     commits: Commits,
+    versions: Versions,
     checkpoint: Checkpoint,
     on_commit: OnCommit,
 ) -> Result<(Handle, oneshot::Receiver<WriterEnd>), OpenError> {
@@ -111,7 +116,8 @@ pub(super) fn start(
     let handle = Handle { queue: queue.clone(), counters: Arc::clone(&counters) };
     let shared = Arc::clone(&counters);
     let pools = checkpoint.pools.clone();
-    let mut writer = Writer { connection, heads, jobs, counters, commits, on_commit, pools };
+    let mut writer =
+        Writer { connection, heads, jobs, counters, commits, versions, on_commit, pools };
     thread::Builder::new()
         .name("writer".to_owned())
         .spawn(move || {
@@ -140,11 +146,10 @@ impl Handle {
         answered.await.unwrap_or(Err(StoreError::WriterGone))
     }
 
-    pub(super) fn post<F>(&self, work: F) -> bool
+    pub(super) fn post<F>(&self, request: Option<String>, work: F) -> bool
     where
         F: FnOnce(&mut Tx<'_>) -> Result<(), StoreError> + Send + 'static,
     {
-        let request = request_id();
         self.send(Box::new(Work { request, run: Some(work), result: None, answer: None })).is_ok()
     }
 
@@ -227,6 +232,7 @@ struct Writer {
     jobs: Receiver<Message>,
     counters: Arc<Counters>,
     commits: Commits,
+    versions: Versions,
     on_commit: OnCommit,
     pools: Pools,
 }
@@ -273,18 +279,19 @@ impl Writer {
         let began = Instant::now();
         let committed = self.try_group(&mut group);
         self.counters.waiting.fetch_sub(group.len(), Ordering::Relaxed);
-        if committed.is_ok() {
+        if let Ok(changed) = &committed {
             self.commits.add();
+            self.versions.change(changed);
             self.counters.commits.fetch_add(1, Ordering::Relaxed);
             (self.on_commit)(u32::try_from(group.len()).unwrap_or(u32::MAX), began.elapsed());
         } else if !self.connection.is_autocommit() {
             self.connection.execute_batch("ROLLBACK")?;
         }
         for job in group {
-            job.answer(committed.as_ref().copied());
+            job.answer(committed.as_ref().map(|_| ()));
         }
         match committed {
-            Ok(()) => Ok(()),
+            Ok(_) => Ok(()),
             Err(StoreError::DiskFull) => {
                 tracing::error!(
                     "the disk is full: callbacks are answered 000005 until there is space again"
@@ -295,19 +302,26 @@ impl Writer {
         }
     }
 
-    fn try_group(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+    /// Returns the places in [`Versions`] of the codes whose rows were written.
+    fn try_group(&mut self, group: &mut [Box<dyn Job>]) -> Result<Vec<usize>, StoreError> {
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map_err(classify)?;
-        let (heads, moved) = (self.heads, [0; 6]);
-        let mut tx = Tx { connection: &self.connection, heads, request: None, moved };
+        let mut tx = Tx {
+            connection: &self.connection,
+            heads: self.heads,
+            request: None,
+            moved: [0; 6],
+            versions: &self.versions,
+            changed: Vec::new(),
+        };
         for job in group.iter_mut() {
             tx.savepoint(job.as_mut()).map_err(classify)?;
         }
         tx.store_moves().map_err(classify)?;
         tx.store_heads(&self.heads).map_err(classify)?;
-        let heads = tx.heads;
+        let (heads, changed) = (tx.heads, tx.changed);
         self.connection.prepare_cached("COMMIT")?.execute([]).map_err(classify)?;
         self.heads = heads;
-        Ok(())
+        Ok(changed)
     }
 
     fn checkpoint(&self, mode: &str) {

@@ -3,6 +3,7 @@
 //! Invariant: label values come from closed sets or the configuration, never from a request, so the series
 //! are bounded.
 
+use super::watch::WatchMetrics;
 use crate::domain::state::State;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -15,6 +16,8 @@ use std::time::Duration;
 
 type Label = (&'static str, &'static str);
 type Status = [(&'static str, u16); 1];
+/// A name of the configuration, and a word of ours.
+type Named = ([(&'static str, String); 1], [Label; 1]);
 type Seconds = Gauge<f64, AtomicU64>;
 
 /// Buckets in seconds: a callback should take milliseconds and must take less than 20 s.
@@ -48,10 +51,23 @@ pub struct Metrics {
     waiting_for_buyer: Gauge,
     heartbeat_ok: Gauge,
     heartbeat_at: Seconds,
+    heartbeat_step_ok: Family<[Label; 1], Gauge>,
+    dial_test_calls: Family<[Label; 1], Counter>,
+    delisting_failing_days: Gauge,
     marketplace_reachable: Gauge,
     marketplace_domain_working: Family<[(&'static str, String); 1], Gauge>,
     marketplace_strange: Family<[Label; 1], Gauge>,
     clock_skew: Seconds,
+    failed_calls: Family<[Label; 2], Gauge>,
+    failed_orders: Family<[Label; 1], Gauge>,
+    deaf_gaps: Gauge,
+    diagnoses: Family<[Label; 1], Counter>,
+    unexamined: Counter,
+    alarms: Family<[Label; 1], Gauge>,
+    notifications: Family<Named, Counter>,
+    notifications_waiting: Gauge,
+    /// What the watches see.
+    pub watch: WatchMetrics,
 }
 
 impl Default for Metrics {
@@ -133,6 +149,24 @@ impl Metrics {
                 "When the last heartbeat ended, Unix time",
                 Seconds::default(),
             ),
+            heartbeat_step_ok: add(
+                &mut r,
+                "heartbeat_step_ok",
+                "1 when the last heartbeat passed this step, 0 when it failed it or did not come to it",
+                Family::default(),
+            ),
+            dial_test_calls: add(
+                &mut r,
+                "dial_test_calls",
+                "Calls of the marketplace's dial tests that were seen",
+                Family::default(),
+            ),
+            delisting_failing_days: add(
+                &mut r,
+                "delisting_failing_days",
+                "Days in a row on which the dial test has failed; 5 freeze trading",
+                Gauge::default(),
+            ),
             marketplace_reachable: add(
                 &mut r,
                 "marketplace_reachable",
@@ -157,6 +191,50 @@ impl Metrics {
                 "How far our clock is ahead of the marketplace's",
                 Seconds::default(),
             ),
+            failed_calls: add(
+                &mut r,
+                "failed_calls",
+                "Calls that failed: repeated by the marketplace (open), or given up (restart)",
+                Family::default(),
+            ),
+            failed_orders: add(
+                &mut r,
+                "failed_orders",
+                "Orders of this month whose calls were given up (failed), or may be (at_risk)",
+                Family::default(),
+            ),
+            deaf_gaps: add(
+                &mut r,
+                "deaf_gaps",
+                "Gaps in which calls may have been missed, and after which not every code was compared",
+                Gauge::default(),
+            ),
+            diagnoses: add(
+                &mut r,
+                "signature_diagnoses",
+                "Refused callbacks that the signature doctor examined",
+                Family::default(),
+            ),
+            unexamined: add(
+                &mut r,
+                "signature_unexamined",
+                "Refused callbacks for which the signature doctor had no time",
+                Counter::default(),
+            ),
+            alarms: add(&mut r, "alarms", "What is wrong now", Family::default()),
+            notifications: add(
+                &mut r,
+                "notifications",
+                "Tries to send a message about an alarm",
+                Family::default(),
+            ),
+            notifications_waiting: add(
+                &mut r,
+                "notifications_waiting",
+                "Messages about alarms that are due and not sent",
+                Gauge::default(),
+            ),
+            watch: WatchMetrics::register(&mut r),
             registry: r,
         }
     }
@@ -238,6 +316,21 @@ impl Metrics {
         self.marketplace_reachable.set(i64::from(reachable));
     }
 
+    /// How the last heartbeat went in one step.
+    pub fn set_heartbeat_step(&self, step: &'static str, passed: bool) {
+        self.heartbeat_step_ok.get_or_create(&[("step", step)]).set(i64::from(passed));
+    }
+
+    /// A call of a dial test was `answered` with 000000, or `refused`.
+    pub fn dial_test_call(&self, result: &'static str) {
+        self.dial_test_calls.get_or_create(&[("result", result)]).inc();
+    }
+
+    /// How many days in a row the dial test has failed.
+    pub fn set_delisting_failing_days(&self, days: i64) {
+        self.delisting_failing_days.set(days);
+    }
+
     /// Whether a domain of the configuration works, or rests after failures in a row.
     pub fn set_marketplace_domain(&self, endpoint: String, working: bool) {
         let labels = [("endpoint", endpoint)];
@@ -254,6 +347,49 @@ impl Metrics {
         self.clock_skew.set(seconds);
     }
 
+    /// How many failed calls stand so, and whether they are proved to be the marketplace's.
+    pub fn set_failed_calls(&self, state: &'static str, authentic: bool, calls: i64) {
+        let authentic = if authentic { "yes" } else { "no" };
+        let labels = [("state", state), ("authentic", authentic)];
+        self.failed_calls.get_or_create(&labels).set(calls);
+    }
+
+    /// How many orders of this month `failed`, or are `at_risk`.
+    pub fn set_failed_orders(&self, state: &'static str, orders: u32) {
+        self.failed_orders.get_or_create(&[("state", state)]).set(i64::from(orders));
+    }
+
+    /// How many gaps are not settled.
+    pub fn set_deaf_gaps(&self, gaps: i64) {
+        self.deaf_gaps.set(gaps);
+    }
+
+    /// The signature doctor found this cause.
+    pub fn diagnosis(&self, cause: &'static str) {
+        self.diagnoses.get_or_create(&[("cause", cause)]).inc();
+    }
+
+    /// The signature doctor had no time for a refused callback.
+    pub fn unexamined(&self) {
+        self.unexamined.inc();
+    }
+
+    /// How many alarms of this severity there are.
+    pub fn set_alarms(&self, severity: &'static str, alarms: i64) {
+        self.alarms.get_or_create(&[("severity", severity)]).set(alarms);
+    }
+
+    /// One try to send a message over a channel of the configuration: `sent`, `failed` or `given_up`.
+    pub fn notification(&self, channel: &str, outcome: &'static str) {
+        let labels = ([("channel", channel.to_owned())], [("outcome", outcome)]);
+        self.notifications.get_or_create(&labels).inc();
+    }
+
+    /// How many messages are due and not sent.
+    pub fn set_notifications_waiting(&self, messages: i64) {
+        self.notifications_waiting.set(messages);
+    }
+
     /// The text of `GET /metrics`, in the OpenMetrics format.
     #[must_use]
     pub fn encode(&self) -> String {
@@ -264,7 +400,12 @@ impl Metrics {
     }
 }
 
-fn add<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+pub(super) fn add<M: Metric + Clone>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    metric: M,
+) -> M {
     registry.register(name, help, metric.clone());
     metric
 }
@@ -287,6 +428,14 @@ mod tests {
         metrics.set_licenses(State::Frozen, 4);
         metrics.set_heartbeat(true, 1_763_700_000.0);
         metrics.set_clock_skew(-1.5);
+        metrics.set_heartbeat_step("tls", true);
+        metrics.dial_test_call("answered");
+        metrics.set_delisting_failing_days(2);
+        metrics.set_failed_calls("restart", true, 2);
+        metrics.set_failed_orders("at_risk", 6);
+        metrics.set_deaf_gaps(1);
+        metrics.set_alarms("high", 2);
+        metrics.notification("ops", "sent");
         let text = metrics.encode();
         for line in [
             r#"authcoded_callbacks_total{activity="releaseLicenseCode",verdict="applied",result_code="000000"} 1"#,
@@ -299,7 +448,15 @@ mod tests {
             r#"authcoded_commit_group_size_bucket{le="8.0"} 1"#,
             r#"authcoded_licenses{state="frozen"} 4"#,
             "authcoded_heartbeat_ok 1",
+            r#"authcoded_alarms{severity="high"} 2"#,
+            r#"authcoded_notifications_total{channel="ops",outcome="sent"} 1"#,
             "authcoded_clock_skew_seconds -1.5",
+            r#"authcoded_heartbeat_step_ok{step="tls"} 1"#,
+            r#"authcoded_dial_test_calls_total{result="answered"} 1"#,
+            "authcoded_delisting_failing_days 2",
+            r#"authcoded_failed_calls{state="restart",authentic="yes"} 2"#,
+            r#"authcoded_failed_orders{state="at_risk"} 6"#,
+            "authcoded_deaf_gaps 1",
             "authcoded_callback_duration_seconds_count 1",
             "authcoded_writer_queue 0",
         ] {

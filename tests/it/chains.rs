@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 pub(crate) const NOW: Timestamp = Timestamp::from_ms(1_795_249_800_000);
 /// What somebody may do to a row, and whose chain then breaks.
-const EDITS: [(Chain, &str); 16] = [
+const EDITS: [(Chain, &str); 17] = [
     (Chain::Events, "UPDATE event SET at = at + 1 WHERE id = 8"),
     (Chain::Events, "UPDATE event SET request_id = 'other' WHERE id = 8"),
     (Chain::Events, "DELETE FROM event WHERE id = 8"),
@@ -29,6 +29,7 @@ const EDITS: [(Chain, &str); 16] = [
     (Chain::Callbacks, "UPDATE callback SET body = x'00' WHERE id = 8"),
     (Chain::Callbacks, "UPDATE callback SET reply = NULL WHERE id = 8"),
     (Chain::Callbacks, "UPDATE callback SET head = '{}' WHERE id = 8"),
+    (Chain::Callbacks, "UPDATE callback SET doctor = 'older_key' WHERE id = 8"),
     (Chain::Callbacks, "UPDATE callback SET clock_skew_ms = 9 WHERE id = 8"),
     (
         Chain::Callbacks,
@@ -48,6 +49,7 @@ pub(crate) fn callback(n: i64, verdict: Verdict, code: &str) -> CallbackDraft {
         verdict,
         result_code: ResultCode::Done,
         detail: String::new(),
+        doctor: None,
         duration_ms: n % 7,
         body: format!(r#"{{"license":"{code}","orderId":"CS-{n}","n":{n}}}"#).into_bytes(),
         head: r#"{"method":"POST","target":"/","headers":[]}"#.into(),

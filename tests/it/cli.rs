@@ -289,7 +289,60 @@ fn a_failed_probe_fails() {
         assert_eq!(output.status.code(), Some(expected), "{outcome}");
         assert!(out(&output).contains("renewal"), "{}", out(&output));
         assert_eq!(stand.targets(), ["POST /v1/probes"]);
+        let document: Value =
+            serde_json::from_str(&out(&stand.run(&["probe", "run", "--json"]))).expect("JSON");
+        assert_eq!(document["outcome"], outcome, "one document and nothing else");
     }
+}
+
+#[test]
+fn a_probe_is_told_to_a_tired_person() {
+    let step = |name, outcome, ms, detail, what_to_do| {
+        json!({"name": name, "outcome": outcome, "status": null, "duration_ms": ms,
+               "detail": detail, "what_to_do": what_to_do})
+    };
+    let steps = [
+        step("dns", "ok", 12, "license.example.com is 203.0.113.5", json!(null)),
+        step("tcp", "slow", 2_345, "connected to 203.0.113.5:443", json!("look at the proxy")),
+        step("tls", "failed", 31, "TLS: the certificate expired 2 days ago", json!("renew it")),
+        step("renewal", "skipped", 0, "not tried, because tls failed", json!(null)),
+    ];
+    let stand = Stand::new(move |_| (200, json!({"id": 7, "outcome": "failed", "steps": steps})));
+    let told = out(&stand.run(&["probe", "run"]));
+    let expected = "\
+STEP     OUTCOME  TIME   WHAT IT MEANS                            WHAT TO DO
+dns      ok       12 ms  license.example.com is 203.0.113.5
+tcp      slow     2.3 s  connected to 203.0.113.5:443             look at the proxy
+tls      FAILED   31 ms  TLS: the certificate expired 2 days ago  renew it
+renewal  skipped  -      not tried, because tls failed
+
+probe 7: FAILED. The dial test would fail now, at tls: TLS: the certificate expired 2 days ago.
+Repair that first, then run this again. Five failing days in a row freeze trading (`authcoded guard`).
+";
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn the_delisting_clock_is_shown_and_corrected_with_a_reason() {
+    let stand = Stand::new(|(_, _, body)| {
+        let days = serde_json::from_str::<Value>(body)
+            .map_or(2, |body| body["failing_days"].as_i64().expect("a number"));
+        let clock =
+            json!({"failing_days": days, "since": "2026-11-20T16:00:00.000Z", "corrected": null});
+        let dials = json!({"last_at": null, "morning": {"earliest": "09:00", "latest": "10:31"}, "afternoon": null});
+        (200, json!({"delisting": clock, "dial_tests": dials}))
+    });
+    let told = out(&stand.run(&["guard"]));
+    assert!(told.contains("failing days    2 in a row (5 freeze trading)"), "{told}");
+    assert!(told.contains("09:00 to 10:31 in Beijing"), "{told}");
+    assert!(told.contains("none was seen yet"), "{told}");
+    let args = ["guard", "delisting", "--failing-days", "0", "--reason", "the console is green"];
+    assert!(out(&stand.run(&args)).contains("0 in a row"));
+    let (method, target, body) = stand.asked().pop().expect("a call");
+    assert_eq!((&*method, &*target), ("POST", "/v1/guard/delisting"));
+    assert_eq!(body, r#"{"failing_days":0,"reason":"the console is green"}"#);
+    let output = stand.run(&["guard", "delisting", "--failing-days", "0"]);
+    assert_eq!(output.status.code(), Some(2), "a reason is asked for");
 }
 
 #[test]
@@ -334,6 +387,41 @@ fn a_reader_that_goes_away_is_no_failure() {
     BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
     let output = child.wait_with_output().expect("it ends");
     assert_eq!((output.status.code(), err(&output).as_str()), (Some(0), ""));
+}
+
+#[test]
+fn alarms_are_listed_tested_and_acknowledged() {
+    let stand = Stand::new(|(method, target, body)| match (method.as_str(), target.as_str()) {
+        ("GET", target) if target.contains("state=cleared") => {
+            (200, json!({"items": [], "next": null}))
+        }
+        ("GET", _) => {
+            let alarm = json!({"id": "clock", "severity": "high", "text": "it is wrong",
+                "what_to_do": "repair it", "since": "2026-11-22T08:00:00.000Z"});
+            (200, json!({"items": [alarm], "next": null}))
+        }
+        ("POST", "/v1/alarms/test") => {
+            let sent = json!({"channel": "ops", "kind": "smtp", "outcome": "sent", "error": null});
+            let failed = json!({"channel": "chat", "kind": "wecom", "outcome": "failed",
+                "error": "it answered 93000"});
+            let only = body.contains("ops");
+            let items = if only { vec![sent] } else { vec![sent, failed] };
+            (200, json!({"items": items, "next": null}))
+        }
+        ("POST", "/v1/alarms/clock%20x/acknowledge") if body.contains("case 17") => {
+            (200, json!({"id": "clock x"}))
+        }
+        _ => (404, json!({"title": "Not found"})),
+    });
+    let listed = out(&stand.run(&["alarm", "list"]));
+    assert!(listed.contains("clock") && listed.contains("repair it"), "{listed}");
+    assert_eq!(out(&stand.run(&["alarm", "list", "--state", "cleared"])), "nothing is wrong\n");
+    let all = stand.run(&["alarm", "test"]);
+    assert_eq!(all.status.code(), Some(1), "one of them failed");
+    assert!(out(&all).contains("it answered 93000"));
+    assert_eq!(stand.run(&["alarm", "test", "--channel", "ops"]).status.code(), Some(0));
+    let known = stand.run(&["alarm", "acknowledge", "clock x", "--reason", "case 17"]);
+    assert!(out(&known).contains("clock x is acknowledged"), "{}", err(&known));
 }
 
 #[test]

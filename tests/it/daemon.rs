@@ -3,12 +3,20 @@
 
 mod access;
 mod admin;
+mod answers;
+mod backups;
 mod batches;
 mod callbacks;
+mod diagnoses;
+mod dial_tests;
+mod doctor;
 mod domains;
 mod doubts;
 mod every_order;
+mod fault_proxy;
 mod freezes;
+mod guard;
+mod heartbeats;
 mod imports;
 mod leases;
 mod lists;
@@ -16,9 +24,12 @@ mod lives;
 mod logs;
 pub(crate) mod market;
 mod marketplace_codes;
+mod notifications;
 mod orders;
+mod page;
 mod process;
 mod raw_http;
+mod reloads;
 mod repeats;
 mod replies;
 mod software;
@@ -29,6 +40,7 @@ mod truth;
 mod unknown_codes;
 mod usage;
 mod usage_storm;
+mod watches;
 pub(crate) mod wire;
 
 use authcoded::clock::Clock;
@@ -50,6 +62,8 @@ use tempfile::TempDir;
 pub(crate) const ACCESS_KEY: &str = "0f8fad5b-d9cb-469f-a165-70867728950e";
 /// Of order notifications, where a test wants them.
 pub(crate) const ORDER_KEY: &str = "5b1d0c2e-77aa-4b0c-9d53-2f1e6a8c4d90";
+/// Accepted no longer, where a test names it.
+pub(crate) const RETIRED_KEY: &str = "3c9d2b7e-1f64-4a0e-8a55-c0ffee5eed42";
 pub(crate) const ADMIN_TOKEN: &str = "admin-token-of-the-tests-0001";
 pub(crate) const SOFTWARE_TOKEN: &str = "software-token-of-the-tests-0002";
 pub(crate) const PATH: &str = "/koogallery/callback";
@@ -194,6 +208,7 @@ impl Daemon {
         let keys = named.iter().map(String::as_str).zip(keys.iter().copied());
         for (name, text) in keys.chain([
             ("order-key", ORDER_KEY),
+            ("retired-key", RETIRED_KEY),
             ("ak", AK),
             ("sk", SK),
             ("admin-token", ADMIN_TOKEN),
@@ -277,7 +292,8 @@ impl Daemon {
         self.change(sql);
     }
 
-    /// The same while it runs; its readers see it from its next commit on.
+    /// The same while it runs; its readers see it from its next commit on, but an answer to the software that
+    /// was given before may be given again: no change of ours says that it must not.
     pub(crate) async fn edit_under_way(&self, sql: &str) {
         self.change(sql);
         let body = serde_json::json!({"code": "PL-COMMIT", "activate": false, "note": nonce()});
@@ -367,7 +383,7 @@ impl Daemon {
     /// No secret, no signature, no query string, and no panic in any line of any run.
     fn check_log(&self) {
         use crate::peer::{AK, SK};
-        let secrets = [ACCESS_KEY, ORDER_KEY, SK, AK, ADMIN_TOKEN, SOFTWARE_TOKEN];
+        let secrets = [ACCESS_KEY, ORDER_KEY, RETIRED_KEY, SK, AK, ADMIN_TOKEN, SOFTWARE_TOKEN];
         let wire = ["signature=", "nonce=", "timestamp=", "Bearer ", "SDK-HMAC-SHA256 Access"];
         let forbidden = secrets.iter().chain(&self.setup.access_keys).chain(&wire);
         let forbidden = forbidden.chain(&["a bug of authcoded"]);

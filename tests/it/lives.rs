@@ -326,7 +326,9 @@ impl World {
         } else if before.is_some() && !over(&after) {
             assert_eq!(answer, "000000", "{:?}", call.message);
         }
-        if !call.message.is_status() && (answer == "000000" || before.is_some()) {
+        // Also of a code that was adopted for its sake, and found to be over.
+        let known = before.is_some() || after.is_some();
+        if !call.message.is_status() && (answer == "000000" || known) {
             call.settled = Some(answer.clone());
         }
         call.answers.insert(signed.nonce.clone(), answer);
@@ -418,6 +420,12 @@ fn an_activation_that_was_asked_for_waits_until_the_freeze_is_over() {
         unfreeze,
         deliver,
     ]);
+}
+
+#[test]
+fn a_renewal_of_a_code_that_is_found_to_be_over_is_refused_with_the_same_answer() {
+    let act = |act| Step::Act { code: 2, act };
+    lived(&[act(Act::Renew), act(Act::Refund)]);
 }
 
 proptest! {

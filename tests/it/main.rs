@@ -6,6 +6,8 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod backups;
+mod centuries;
 mod chains;
 mod cli;
 mod codes;
@@ -19,12 +21,16 @@ mod lives;
 mod marketplace;
 mod naive;
 mod openapi;
+mod outage;
 mod packaging;
 mod peer;
 mod readme;
 mod scenarios;
+mod setup;
+mod signature_doctor;
 mod simulator;
 mod stage;
+mod standins;
 mod store;
 mod vectors;
 mod wire;

@@ -250,6 +250,7 @@ async fn answers_have_the_described_status_type_and_fields() {
     let mut asker = Asker::new(&daemon, &document);
     lives_of_codes(&mut asker).await;
     orders(&mut asker).await;
+    guard(&mut asker).await;
     records(&mut asker).await;
     refusals(&mut asker).await;
     for listener in [Listener::Admin, Listener::Software] {
@@ -364,6 +365,41 @@ async fn drift(asker: &mut Asker<'_>, known: &str) {
     assert_eq!(outcomes, ["done", "done", "refused", "refused"], "{repaired}");
     let alarms = asker.ok(Admin, "GET /v1/alarms", json!({})).await;
     assert_eq!(alarms["items"][0]["kind"], "contradiction", "{alarms}");
+    let id = alarms["items"][0]["id"].as_str().expect("an id");
+    let line = format!("POST /v1/alarms/{id}/acknowledge");
+    let alarm = asker.ok(Admin, &line, json!({"reason": "known"})).await;
+    assert_eq!(alarm["acknowledged"], "known", "{alarm}");
+    asker.ok(Admin, "GET /v1/alarms?state=cleared", json!({})).await;
+    let tested = asker.ok(Admin, "POST /v1/alarms/test", json!({})).await;
+    assert_eq!(tested["items"], json!([]), "no channel is configured");
+}
+
+/// Calls that failed, as two hours would leave them, and a gap.
+async fn guard(asker: &mut Asker<'_>) {
+    use Listener::Admin;
+    asker.daemon.edit(
+        "INSERT INTO retry_window VALUES \
+         (NULL, 'refreshLicenseCode', 'PL-OF-YORE', 'CS-1', 'CS-1-1', 'RENEWAL', x'', 1, '000005', 61, 1, 2, \
+          'restart', 3, NULL, NULL), \
+         (NULL, 'updateLicenseCodeStatus', 'PL-OF-YORE', '', '', 'FREEZE', x'', 0, '000001', 2, \
+          9000000000000, 9000000000001, 'open', NULL, NULL, NULL); \
+         INSERT INTO deaf_gap VALUES (NULL, 1000, 9000000, 'clock down', (SELECT min(id) FROM callback), \
+         NULL, 0, 0); \
+         INSERT INTO missed_call VALUES (last_insert_rowid(), 'PL-OF-YORE', 'RELEASE', 9000001, NULL);",
+    );
+    asker.ok(Admin, "POST /v1/licenses", json!({"code": "PL-COMMIT", "activate": false})).await;
+    let report = asker.ok(Admin, "GET /v1/guard", json!({})).await;
+    for list in ["retry_windows", "restart_list", "deaf"] {
+        assert!(report[list][0].is_object(), "{list} is empty: {report}");
+    }
+    assert!(report["deaf"].to_string().contains("PL-OF-YORE"), "{report}");
+    let line = "POST /v1/guard/restarted";
+    let body = json!({"order_or_code": "CS-1", "reason": "done by hand"});
+    assert_eq!(asker.ok(Admin, line, body.clone()).await["ticked_off"], 1);
+    asker.refused(Admin, line, body, "not-found").await;
+    asker
+        .refused(Admin, line, json!({"order_or_code": "CS-1", "reason": " "}), "bad-request")
+        .await;
 }
 
 /// Lists, their pages, and what stands in them.
@@ -381,6 +417,27 @@ async fn records(asker: &mut Asker<'_>) {
     };
     asker.until(Admin, "GET /v1/jobs", upkeep).await;
     asker.ok(Admin, "GET /v1/summary", none()).await;
+    let guard = asker.ok(Admin, "GET /v1/guard", none()).await;
+    assert_eq!(guard["delisting"]["failing_days"], 0, "{guard}");
+    for (days, severity) in [(1, "warning"), (2, "high"), (4, "emergency"), (0, "")] {
+        let word = json!({"failing_days": days, "reason": "a mail says so"});
+        let guard = asker.ok(Admin, "POST /v1/guard/delisting", word).await;
+        assert_eq!(guard["delisting"]["failing_days"], days, "{guard}");
+        let alarms = asker.ok(Admin, "GET /v1/alarms", none()).await;
+        let mut alarms = alarms["items"].as_array().expect("a list").iter();
+        let found = alarms.find(|alarm| alarm["kind"] == "delisting");
+        let found = found.and_then(|alarm| alarm["severity"].as_str()).unwrap_or_default();
+        assert_eq!(found, severity);
+    }
+    for word in
+        [json!({"failing_days": 1, "reason": " "}), json!({"failing_days": -1, "reason": "x"})]
+    {
+        asker.refused(Admin, "POST /v1/guard/delisting", word, "bad-request").await;
+    }
+    let told =
+        asker.ok(Admin, "GET /v1/events?kind=operator&source=operator&limit=1", none()).await;
+    let detail = told["items"][0]["detail"].as_str().expect("a text");
+    assert!(detail.ends_with("instead of 4; reason given: a mail says so"), "{detail}");
     usage(asker).await;
     let before = asker.ok(Admin, "GET /v1/lease-keys", none()).await;
     let rotated = asker.ok(Admin, "POST /v1/lease-keys/rotate", json!({"reason": "due"})).await;
@@ -443,6 +500,8 @@ async fn refusals(asker: &mut Asker<'_>) {
         ("GET /v1/callbacks/999999", "not-found"),
         ("GET /v1/callbacks/first", "not-found"),
         ("POST /v1/jobs/nothing/run", "not-found"),
+        ("GET /v1/alarms?state=gone", "bad-request"),
+        ("POST /v1/alarms/clock/acknowledge", "bad-request"),
         ("GET /v1/licenses?limit=1001", "bad-request"),
         ("GET /v1/licenses?state=gone", "bad-request"),
         ("GET /v1/orders?state=gone", "bad-request"),

@@ -74,7 +74,8 @@ fn it_has_every_key_of_the_configuration_with_its_default() {
     for line in shipped.lines() {
         let written = line.strip_prefix('#').unwrap_or(line);
         if let Some(name) = written.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            section = format!("{name}.");
+            // A section that may stand several times is written `[[name]]`.
+            section = format!("{}.", name.trim_matches(['[', ']']));
         }
         let Some((key, value)) = written.split_once(" = ") else { continue };
         if !key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-') {
@@ -104,8 +105,8 @@ fn it_explains_every_problem_and_no_other() {
     assert_eq!(explained, made);
 }
 
-#[test]
-fn it_lists_every_metric_and_no_other() {
+/// Every metric of the program, as it names its family.
+pub(crate) fn metrics() -> Vec<String> {
     let metrics = Metrics::new();
     // Metrics with labels show themselves once they have been counted.
     metrics.callback("", "", "", Duration::ZERO);
@@ -115,12 +116,24 @@ fn it_lists_every_metric_and_no_other() {
     metrics.http_request("", 200);
     metrics.usage("", 0);
     metrics.set_licenses(State::Issued, 0);
+    metrics.set_heartbeat_step("", true);
+    metrics.dial_test_call("");
     metrics.set_marketplace_domain(String::new(), true);
     metrics.set_marketplace_strange("", 0);
+    metrics.set_failed_calls("", true, 0);
+    metrics.set_failed_orders("", 0);
+    metrics.diagnosis("");
+    metrics.set_alarms("", 0);
+    metrics.notification("", "");
+    metrics.watch.set_certificate_days(String::new(), 0);
     let text = metrics.encode();
     let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
-    let mut names: Vec<_> =
-        names.map(|rest| rest.split(' ').next().expect("a name").to_owned()).collect();
+    names.map(|rest| rest.split(' ').next().expect("a name").to_owned()).collect()
+}
+
+#[test]
+fn it_lists_every_metric_and_no_other() {
+    let mut names = metrics();
     let mut listed = first_cells("## Metrics");
     names.sort();
     listed.sort();
@@ -145,6 +158,41 @@ fn it_has_every_word_of_the_vocabulary() {
     for word in words.chain(Source::ALL.map(Source::as_str)) {
         assert!(interfaces.contains(&format!("`{word}`")), "{word} is missing");
     }
+}
+
+/// Every kind that the guard makes is explained, has its words for messages, and no other.
+#[test]
+fn it_explains_every_kind_of_alarm() {
+    let mut sources = Vec::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/guard")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                sources.push(std::fs::read_to_string(&path).expect("a source"));
+            }
+        }
+    }
+    // `kind: "…"`, or the first argument of a function called `alarm` or `of_kind`.
+    let mut made = BTreeSet::new();
+    for source in &sources {
+        for begin in ["kind: ", "alarm(", "of_kind("] {
+            for (at, _) in source.match_indices(begin) {
+                let argument = source[at + begin.len()..].trim_start().strip_prefix('"');
+                let word = argument.and_then(|text| text.split_once('"')).map(|(word, _)| word);
+                made.extend(word.map(str::to_owned));
+            }
+        }
+    }
+    assert!(made.len() > 8, "alarms are made in another way now: correct this test: {made:?}");
+    let explained: BTreeSet<_> = first_cells("## Alarms and who is told").into_iter().collect();
+    assert_eq!(explained, made);
+    let mut worded: BTreeSet<_> =
+        authcoded::notify::KINDS.iter().map(|(kind, ..)| (*kind).to_owned()).collect();
+    worded.remove("test");
+    assert_eq!(worded, made, "src/notify/words.rs");
 }
 
 #[test]

@@ -208,6 +208,7 @@ async fn the_upkeep_forgets_test_traffic_and_heartbeats_by_their_own_age() {
         head: "{}".into(),
         reply: Vec::new(),
         clock_skew_ms: None,
+        doctor: None,
     };
     let probe = |started_at| ProbeDraft {
         slot: "a slot".to_owned(),

@@ -66,7 +66,11 @@ impl Story {
             "  callbacks               http://{}/koogallery/callback",
             self.addresses.callback
         );
-        println!("  operators (admin API)   http://{}", self.addresses.admin);
+        println!("  operators (page, API)   http://{}", self.addresses.admin);
+        println!(
+            "  their token             {}",
+            self.config_file.with_file_name("admin-token").display()
+        );
         println!("  software                http://{software}");
         println!("  everything that happens {command} log");
         println!("  the codes               {command} license list");

@@ -22,7 +22,7 @@ fn import(config: &Path, file: &Path, flags: &[&str]) -> Command {
 }
 
 /// The configuration as the command line needs it: the operators' port was the kernel's choice.
-fn config(daemon: &Daemon) -> PathBuf {
+pub(super) fn config(daemon: &Daemon) -> PathBuf {
     let config = daemon.folder().join("client.toml");
     let text = std::fs::read_to_string(daemon.config()).expect("a configuration");
     let (before, admin) = text.split_once("[admin]").expect("a section");

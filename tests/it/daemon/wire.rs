@@ -63,7 +63,7 @@ pub(crate) fn but(body: &Value, field: &str, value: Value) -> Value {
     body
 }
 
-async fn answer(request: RequestBuilder) -> Answer {
+pub(crate) async fn answer(request: RequestBuilder) -> Answer {
     let response = request.send().await.expect("an answer");
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let text = response.text().await.expect("a body");

@@ -49,6 +49,8 @@ pub(super) struct Code {
     renewals: u32,
     /// It was wrongly called unknown: the merchant may have given up activating it.
     pub(super) denied: bool,
+    /// The same, whatever was asked for since: calls that waited for it may have been given up.
+    pub(super) was_denied: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +106,7 @@ impl Truth {
             end,
             renewals: 0,
             denied: false,
+            was_denied: false,
         };
         let codes = [code(false, false), code(true, false), code(true, true)];
         let codes = codes.into_iter().enumerate().map(|(n, code)| (format!("PL{n}"), code));
@@ -126,7 +129,8 @@ impl Truth {
             (Some(Trouble::Internal), _) => return error("92020001"),
             (Some(Trouble::NotActivated), Asked::Query) => return error("92020011"),
             (Some(Trouble::Unknown), _) => {
-                self.codes.get_mut(code)?.denied = true;
+                let it = self.codes.get_mut(code)?;
+                (it.denied, it.was_denied) = (true, true);
                 return error("92020005");
             }
             (Some(Trouble::Lost | Trouble::NotActivated) | None, _) => {}

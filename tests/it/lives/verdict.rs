@@ -85,7 +85,7 @@ impl World {
             let applied = call.settled.as_deref() == Some("000000");
             let may_find_it_over = self.released.contains(&message.code);
             // It waited as an orphan, and the marketplace denied the code when it was asked: given up, loudly.
-            let may_be_given_up = self.truth().codes[&message.code].denied;
+            let may_be_given_up = self.truth().codes[&message.code].was_denied;
             let holds = match (applied, found) {
                 (true, 1) | (false, 0) => true,
                 (true, 0) => may_find_it_over || may_be_given_up,

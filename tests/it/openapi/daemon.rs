@@ -25,7 +25,7 @@ pub(super) struct Daemon {
     client: reqwest::Client,
     admin: String,
     software: String,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// A request in the making.
@@ -72,7 +72,7 @@ impl Daemon {
             .timeout(PATIENCE)
             .build()
             .expect("a client");
-        let daemon = Self { child, simulator, client, admin, software, _folder: folder };
+        let daemon = Self { child, simulator, client, admin, software, folder };
         for (name, path) in [("callback-url", "callback"), ("order-url", "orders")] {
             let url = json!({"url": format!("http://{callback}/koogallery/{path}")});
             daemon.console(Method::PUT, name, &url).await;
@@ -91,6 +91,13 @@ impl Daemon {
     }
 
     /// The name of a code that somebody bought.
+    /// Changes the database under the daemon; its readers see it from its next commit on.
+    pub(super) fn edit(&self, sql: &str) {
+        let file = self.folder.path().join("data/authcoded.db");
+        let connection = rusqlite::Connection::open(file).expect("the database");
+        connection.execute_batch(sql).expect(sql);
+    }
+
     pub(super) async fn bought(&self, purchase: Value) -> String {
         let code = self.console(Method::POST, "codes", &purchase).await;
         code["license"].as_str().expect("a code").to_owned()
