@@ -111,7 +111,7 @@ fn document(file: &Path, held: &Inventory) -> Value {
         "schema": held.schema,
         "rows": held.rows,
         "chain_end": last.map(|head| hex::encode(&head.hash)),
-        "heads": serde_json::Map::from_iter(heads),
+        "heads": heads.collect::<serde_json::Map<_, _>>(),
     })
 }
 
