@@ -87,8 +87,8 @@ async fn ak_and_sk_are_rotated_under_load_without_a_refused_call() {
         assert!(by.iter().filter(|by| **by == Some(key)).count() > 20, "{key} was under load");
     }
     let first_new = by.iter().position(|by| *by == Some(NEXT_AK)).expect("a call");
-    let last_old = by.iter().rposition(|by| *by == Some(AK)).expect("a call");
-    assert!(last_old < first_new + codes.len(), "only what was under way was signed with it");
+    let late = by[first_new..].iter().filter(|by| **by == Some(AK)).count();
+    assert!(late < codes.len(), "only what was under way was signed with the old one: {late}");
     let refused = daemon.lines().into_iter().find(|line| line["http"] == 401);
     assert_eq!(refused, None);
 }
@@ -134,7 +134,7 @@ async fn the_lease_key_is_rotated_under_load_and_every_lease_holds() {
     let kept = Mutex::new(key_set(&daemon).await);
     let leases = Mutex::new(BTreeSet::new());
     let load = Load::default();
-    let ask = async |_| {
+    let ask = async |_: usize| {
         let lease = lease_of(&daemon, "PL1").await;
         let known = kept.lock().expect("not poisoned").find(&kid(&lease)).is_some();
         if !known {
