@@ -267,4 +267,30 @@ mod tests {
         let told = watch.alarms(None, now);
         assert_eq!(told.iter().map(|alarm| alarm.kind).collect::<Vec<_>>(), ["clock"]);
     }
+    #[test]
+    fn each_watch_is_asked() {
+        let watch = Watch::new(Watched::default());
+        let now = Timestamp::from_ms(1_795_249_800_000);
+        {
+            let mut observed = lock(&watch.observed);
+            observed.jump = Some(Jump { at: now, by_ms: 5_000 });
+            observed.space = Some(Space { free: 0, whole: 1 << 30 });
+            observed.queue.extend([4_000; 3]);
+            observed.silent.push_back(now);
+            observed.changed_files.push("a file".to_owned());
+        }
+        (0..10).for_each(|_| watch.answered(now, true));
+        let told = watch.alarms(Some(50_000), now);
+        let kinds: Vec<_> = told.iter().map(|alarm| alarm.kind).collect();
+        let expected = [
+            "clock",
+            "refusals",
+            "clock_jump",
+            "disk_space",
+            "writer_queue",
+            "silence",
+            "key_files",
+        ];
+        assert_eq!(kinds, expected);
+    }
 }

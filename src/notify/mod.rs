@@ -226,3 +226,6 @@ impl Notifier {
 const fn outcome(sent: bool) -> &'static str {
     if sent { "sent" } else { "failed" }
 }
+
+#[cfg(test)]
+mod tests;

@@ -174,6 +174,16 @@ async fn a_call_nobody_can_read_is_followed_and_test_traffic_is_not() {
 }
 
 #[tokio::test]
+async fn a_stranger_alone_raises_nothing() {
+    let market = Market::start().await;
+    let daemon = Daemon::start(&[market.http()]).await;
+    assert_eq!(daemon.reply(&forged(&freeze("PL-STRANGE"))).await, "000001");
+    until(&daemon, "retry_windows", |items| items.len() == 1).await;
+    let kinds = kinds_of_alarms(&daemon).await;
+    assert!(kinds.iter().all(|(kind, _)| kind != "retry_windows"), "{kinds:?}");
+}
+
+#[tokio::test]
 async fn a_stranger_fills_no_list_and_touches_nothing_that_is_proved() {
     let market = Market::start().await;
     let daemon = Daemon::start(&[market.http()]).await;
