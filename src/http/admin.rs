@@ -254,8 +254,8 @@ struct ReasonBody {
 impl ReasonBody {
     /// A blank reason is none.
     fn check(self) -> Result<Option<String>, Problem> {
-        let reason = self.reason.map(|text| short("reason", text.trim().to_owned())).transpose()?;
-        Ok(reason.filter(|text| !text.is_empty()))
+        let reason = self.reason.map(|text| short("reason", text)).transpose()?;
+        Ok(reason.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()))
     }
 }
 

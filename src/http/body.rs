@@ -82,6 +82,10 @@ pub(super) async fn read_json<T: DeserializeOwned>(
         return Err(Problem::not_json());
     }
     let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
+    // A list would be read as the fields in their order.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Problem::bad_request("the body is not what this path takes: a JSON object"));
+    }
     serde_json::from_slice(body).map_err(|error| {
         Problem::bad_request(format!("the body is not what this path takes: {error}"))
     })

@@ -532,7 +532,11 @@ async fn refusals(asker: &mut Asker<'_>) {
         [(Admin, "/v1/licenses"), (Software, "/v1/licenses"), (Software, "/v1/usage")]
     {
         let line = format!("POST {path}");
-        asker.refused(listener, &line, json!({}), "bad-request").await;
+        for body in
+            [json!({}), json!([]), json!(["PL1", null, null, null, null, null]), json!(null)]
+        {
+            asker.refused(listener, &line, body, "bad-request").await;
+        }
         let large = json!({"code": "x".repeat(65 << 10)});
         asker.refused(listener, &line, large, "too-large").await;
         let request = asker.daemon.request(listener, &Method::POST, path);

@@ -55,15 +55,15 @@ def ask(listener, token, base, document, place):
         f"--url={base}",
         f"--header=Authorization: Bearer {token}",
         f"--checks={','.join(CHECKS)}",
-        f"--max-examples={os.environ.get('EXAMPLES', '20')}",
-        f"--max-time={os.environ.get('SECONDS_EACH', '45')}",
+        f"--max-examples={os.environ.get('EXAMPLES', '15')}",
+        f"--seed={os.environ.get('SEED', '1')}",
         "--continue-on-failure",
         "--request-timeout=30",
         "--generation-database=none",
         "--no-color",
     ]
-    if seed := os.environ.get("SEED"):
-        arguments.append(f"--seed={seed}")
+    if seconds := os.environ.get("SECONDS_EACH"):
+        arguments.append(f"--max-time={seconds}")
     print(f"-- {listener}", flush=True)
     hooks = str(pathlib.Path(__file__).with_name("hooks.py"))
     environment = {**os.environ, "SCHEMATHESIS_HOOKS": hooks}
@@ -72,7 +72,7 @@ def ask(listener, token, base, document, place):
 
 def main():
     document = yaml.safe_load(pathlib.Path(sys.argv[1]).read_text())
-    place = pathlib.Path(sys.argv[2])
+    place = pathlib.Path(sys.argv[2]).resolve()
     with world.World() as there:
         bases = {"admin": there.admin, "software": there.software}
         results = [ask(name, token, bases[name], document, place) for name, token in LISTENERS]

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Asks both local interfaces what a generator makes of openapi.yaml, right and wrong, and holds the answers against
-# it. Without arguments it runs, or says what it lacks; --install brings that. EXAMPLES and SECONDS_EACH bound it; SEED
-# plays a run again.
+# it. Without arguments it runs, or says what it lacks; --install brings that. It asks the same each time: EXAMPLES
+# says how much, SEED asks something else, and with SECONDS_EACH it goes on for so long.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 target=$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')

@@ -30,7 +30,7 @@ impl Admin {
             let why = format!("failing_days must be a number from 0 to {DAYS_MAX}");
             return Err(Problem::bad_request(why));
         }
-        let reason = short("reason", reason.trim().to_owned())?;
+        let reason = short("reason", reason)?.trim().to_owned();
         if reason.is_empty() {
             return Err(Problem::bad_request("reason must say why: it is kept with the event"));
         }
