@@ -53,7 +53,14 @@ CREATE TABLE event (
 CREATE INDEX event_by_code ON event (code, id) WHERE code IS NOT NULL;
 CREATE INDEX event_by_order ON event (order_id, id) WHERE order_id IS NOT NULL;
 CREATE INDEX event_by_kind ON event (kind, id);
-CREATE INDEX event_by_time ON event (at);
+CREATE INDEX event_by_source ON event (source, id);
+
+-- Where in the events an hour of our clock begins, each time that it does: the events from one row's id up to
+-- the next one's are of that row's hour. It finds a time without an index over all events.
+CREATE TABLE event_hour (
+    first_id INTEGER PRIMARY KEY, -- the first event of a row of events in one hour
+    hour     INTEGER NOT NULL     -- its time in hours since 1970-01-01T00:00:00Z
+) STRICT;
 
 -- The inbox: each callback that came, what was decided and what was answered.
 CREATE TABLE callback (

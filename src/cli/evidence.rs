@@ -23,7 +23,7 @@ pub(super) const HELP: &str = "\
 Reads the database itself, also while the daemon runs: run it as the daemon's user or root. Without a \
 selection everything is taken. Of what is not selected only digests go into the archive, so that its \
 chains can be checked without telling of other codes. The file says itself how to check it; \
-packaging/verify-evidence.py does so without this program.
+verify-evidence.py (in /usr/share/authcoded) does so without this program.
 
 Examples:
   authcoded evidence case-17.tar --code PL1AbCdEf

@@ -169,8 +169,8 @@ impl Snapshot<'_> {
         Ok(at.map(Timestamp::from_ms))
     }
 
-    /// The same, for what is looked at often and goes back a short while: nothing is read that is older than
-    /// the last event before `since`. Where a clock was set back, events before that moment are left out.
+    /// As [`Snapshot::events`], for what is looked at often and goes back a short while: nothing is read that is
+    /// older than the last event before `since`. Where a clock was set back, events before that moment are left out.
     ///
     /// # Errors
     /// [`StoreError::Sql`].
@@ -184,38 +184,30 @@ impl Snapshot<'_> {
         self.events(&EventFilter { above: older.max(filter.above), ..filter.clone() })
     }
 
-    /// Between which ids the events wanted lie. A time is looked up in its index, and the list then goes by
-    /// ids, because it is ordered by them and a clock may have been set back; `None` when there is none.
+    /// Between which ids the events wanted lie. The list is ordered by ids, because a clock may have been set
+    /// back; `None` when there is none.
     fn ids_between(&self, filter: &EventFilter) -> Result<Option<(i64, i64)>, StoreError> {
         let (above, below) = (filter.above.unwrap_or(-1), filter.below.unwrap_or(i64::MAX));
         let any_time = filter.since.is_none() && filter.until.is_none();
         if any_time || filter.code.is_some() || filter.order_id.is_some() {
             return Ok(Some((above, below)));
         }
-        let since = filter.since.map_or(i64::MIN, Timestamp::as_ms);
-        let until = filter.until.map_or(i64::MAX, Timestamp::as_ms);
-        let ids: (Option<i64>, Option<i64>) = self
-            .connection
-            .prepare_cached(IDS_OF_TIME)?
-            .query_row((since, until), |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let (Some(first), Some(last)) = ids else { return Ok(None) };
-        Ok(Some((above.max(first - 1), below.min(last + 1))))
+        let found = self.ids_of_time(filter.since, filter.until)?;
+        Ok(found.map(|(after, before)| (above.max(after), below.min(before))))
     }
 }
-
-/// The first and the last event of a time, from the index alone.
-const IDS_OF_TIME: &str = "SELECT min(id), max(id) FROM event WHERE at >= ?1 AND at < ?2";
 
 /// The statement for a filter. One column leads, by its index; a plus keeps the others out of the
 /// planner's choice, which knows nothing of how many rows each would leave.
 fn sql(filter: &EventFilter) -> String {
     let (code, order) = (filter.code.is_some(), filter.order_id.is_some());
+    let kind = filter.kind.is_some();
     let mut sql = String::from("SELECT * FROM event WHERE id < :below AND id > :above");
     for (column, comparison, set, leads) in [
         ("code", "code = :code", code, true),
         ("order_id", "order_id = :order_id", order, !code),
-        ("kind", "kind = :kind", filter.kind.is_some(), !code && !order),
-        ("source", "source = :source", filter.source.is_some(), false),
+        ("kind", "kind = :kind", kind, !code && !order),
+        ("source", "source = :source", filter.source.is_some(), !code && !order && !kind),
         ("since", "at >= :since", filter.since.is_some(), false),
         ("until", "at < :until", filter.until.is_some(), false),
     ] {
@@ -291,12 +283,18 @@ mod tests {
                 EventFilter { order_id: text(), kind: text(), until: at, ..any.clone() },
                 "event_by_order (order_id=? AND id",
             ),
-            (EventFilter { source: text(), since: at, until: at, ..any }, "PRIMARY KEY (rowid"),
+            (
+                EventFilter { kind: text(), source: text(), since: at, ..any.clone() },
+                "event_by_kind (kind=? AND id",
+            ),
+            (
+                EventFilter { source: text(), until: at, ..any.clone() },
+                "event_by_source (source=? AND id",
+            ),
+            (EventFilter { since: at, until: at, ..any }, "PRIMARY KEY (rowid"),
         ] {
             let plan = plan(&connection, &sql(&filter));
             assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{filter:?}: {plan}");
         }
-        let plan = plan(&connection, IDS_OF_TIME);
-        assert!(plan.contains("COVERING INDEX event_by_time"), "{plan}");
     }
 }

@@ -11,6 +11,7 @@ pub mod chain;
 mod deaf_gaps;
 mod diagnoses;
 mod dial_tests;
+mod event_hours;
 mod events;
 mod facts;
 mod jobs;

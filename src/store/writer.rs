@@ -5,7 +5,7 @@
 //! commit; a failed job leaves no trace; a commit that fails for any reason but a full disk ends the
 //! thread, and with it the process.
 
-use super::chain::Heads;
+use super::chain::{Chain, Heads};
 use super::reader::{Commits, Pools};
 use super::versions::Versions;
 use super::{OpenError, StoreError};
@@ -318,6 +318,7 @@ impl Writer {
         }
         tx.store_moves().map_err(classify)?;
         tx.store_heads(&self.heads).map_err(classify)?;
+        tx.enter_hours(self.heads.of(Chain::Events).id).map_err(classify)?;
         let (heads, changed) = (tx.heads, tx.changed);
         self.connection.prepare_cached("COMMIT")?.execute([]).map_err(classify)?;
         self.heads = heads;

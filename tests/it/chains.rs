@@ -39,6 +39,21 @@ const EDITS: [(Chain, &str); 17] = [
     (Chain::Tests, "UPDATE callback SET verdict = 'applied' WHERE id = 10"),
 ];
 
+/// The columns that hold something in every row of [`fill`].
+const EVENT_COLUMNS: &[&str] = &["at", "code", "kind", "source", "detail", "hash"];
+const CALLBACK_COLUMNS: &[&str] = &[
+    "received_at",
+    "activity",
+    "code",
+    "signed_at",
+    "result_code",
+    "duration_ms",
+    "body",
+    "head",
+    "reply",
+    "hash",
+];
+
 pub(crate) fn callback(n: i64, verdict: Verdict, code: &str) -> CallbackDraft {
     CallbackDraft {
         received_at: NOW.plus_ms(n),
@@ -205,55 +220,59 @@ async fn one_bit_flipped_in_a_hundred_thousand_rows_is_found() {
     let folder = filled(ROWS).await;
     let raw = by_hand(folder.path());
     for n in 0..FLIPS {
-        let (table, columns): (_, &[&str]) = if n % 2 == 0 {
-            ("event", &["at", "code", "kind", "source", "detail", "hash"])
-        } else {
-            let columns = &[
-                "received_at",
-                "activity",
-                "code",
-                "signed_at",
-                "result_code",
-                "duration_ms",
-                "body",
-                "head",
-                "reply",
-                "hash",
-            ];
-            ("callback", columns)
-        };
-        let column = columns[seeded.below(columns.len())];
-        let id = 1 + seeded.below(50_000);
-        let flipped = flip(&raw, table, column, id, &mut seeded);
+        let flipped = Flipped::anywhere(&raw, n % 2 == 0, 50_000, &mut seeded);
         let (store, held) = open(folder.path());
         let found = Chain::ALL.into_iter().any(|chain| {
             let report = store.read(|snapshot| snapshot.verify_chain(chain)).expect("readable");
             report.broken_at.is_some()
         });
         closed(store, held).await;
-        assert!(found, "{seeded:?}: {table}.{column} of {id} is not found");
-        flipped.undo(&raw, table, column);
+        assert!(found, "{seeded:?}: {flipped:?} is not found");
+        flipped.undo(&raw);
     }
     drop(raw);
     assert_eq!(broken(folder.path()), [], "put back as it was");
 }
 
-struct Flipped {
+/// A bit of a row that was flipped.
+#[derive(Debug)]
+pub(crate) struct Flipped {
+    table: &'static str,
+    column: &'static str,
     id: i64,
     original: rusqlite::types::Value,
 }
 
 impl Flipped {
-    fn undo(self, raw: &Connection, table: &str, column: &str) {
-        let sql = format!("UPDATE {table} SET {column} = ?1 WHERE id = ?2");
+    /// Flips one bit of any column of one of the first `rows` events, or else callbacks.
+    pub(crate) fn anywhere(
+        raw: &Connection,
+        event: bool,
+        rows: usize,
+        seeded: &mut Seeded,
+    ) -> Self {
+        let (table, columns) =
+            if event { ("event", EVENT_COLUMNS) } else { ("callback", CALLBACK_COLUMNS) };
+        let column = columns[seeded.below(columns.len())];
+        let id = i64::try_from(1 + seeded.below(rows)).expect("small");
+        Self { table, column, id, original: flip(raw, table, column, id, seeded) }
+    }
+
+    pub(crate) fn undo(self, raw: &Connection) {
+        let sql = format!("UPDATE {} SET {} = ?1 WHERE id = ?2", self.table, self.column);
         assert_eq!(raw.execute(&sql, (self.original, self.id)).expect("undone"), 1);
     }
 }
 
 /// Flips one bit of a value.
-fn flip(raw: &Connection, table: &str, column: &str, id: usize, seeded: &mut Seeded) -> Flipped {
+fn flip(
+    raw: &Connection,
+    table: &str,
+    column: &str,
+    id: i64,
+    seeded: &mut Seeded,
+) -> rusqlite::types::Value {
     use rusqlite::types::Value;
-    let id = i64::try_from(id).expect("small");
     let original: Value = raw
         .query_row(&format!("SELECT {column} FROM {table} WHERE id = ?1"), [id], |row| row.get(0))
         .expect("a value");
@@ -281,22 +300,26 @@ fn flip(raw: &Connection, table: &str, column: &str, id: usize, seeded: &mut See
     };
     let sql = format!("UPDATE {table} SET {column} = {cast} WHERE id = ?2");
     assert_eq!(raw.execute(&sql, (value, id)).expect("flipped"), 1);
-    Flipped { id, original }
+    original
 }
 
 /// Numbers that a seed repeats.
 pub(crate) mod rand_of {
+    /// What a variable of the environment says.
+    #[expect(clippy::disallowed_methods, reason = "a seed is no configuration of the program")]
+    pub(crate) fn number(name: &str) -> Option<u64> {
+        std::env::var(name).ok().and_then(|text| text.parse().ok())
+    }
+
     /// SplitMix64, which needs no more than its state.
     #[derive(Debug)]
     pub(crate) struct Seeded(u64);
 
     impl Seeded {
         /// Seeded by this variable of the environment, or differently in each run; the seed is printed.
-        #[expect(clippy::disallowed_methods, reason = "a seed is no configuration of the program")]
         pub(crate) fn of_the_run(name: &str) -> Self {
-            let given = std::env::var(name).ok().and_then(|text| text.parse().ok());
             let now = authcoded::clock::Clock::system().now().as_ms().unsigned_abs();
-            let seed = given.unwrap_or(now);
+            let seed = number(name).unwrap_or(now);
             println!("{name}={seed}");
             Self(seed)
         }

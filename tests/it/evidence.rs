@@ -1,8 +1,8 @@
 //! `authcoded evidence`: an archive made beside a running daemon, checked by the program and by a script that
 //! shares no code with it, and spoiled bit by bit.
 
-use super::chains::rand_of::Seeded;
-use super::chains::{closed, fill, note_heads};
+use super::chains::rand_of::{Seeded, number};
+use super::chains::{Flipped, closed, fill, note_heads};
 use super::daemon::market::Market;
 use super::daemon::wire::{date_in_days, renewal};
 use super::daemon::{ACCESS_KEY, ADMIN_TOKEN, Daemon, signed, wait_until};
@@ -10,6 +10,7 @@ use authcoded::store::Store;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Instant;
 use tempfile::TempDir;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/verify-evidence.py");
@@ -78,7 +79,9 @@ fn part(archive: &Path, name: &str) -> String {
 async fn filled(first: i64, rows: i64) -> (TempDir, PathBuf) {
     let folder = TempDir::new().expect("a folder");
     let (store, held) = Store::open(&folder.path().join("data"), |_, _| {}).expect("opened");
-    fill(&store, first, first + rows).await;
+    for from in (first..first + rows).step_by(5_000) {
+        fill(&store, from, (first + rows).min(from + 5_000)).await;
+    }
     note_heads(&store).await;
     fill(&store, first + rows, first + rows + 20).await;
     closed(store, held).await;
@@ -163,6 +166,45 @@ async fn one_bit_flipped_anywhere_is_found_by_both() {
         std::fs::write(&bad, &bytes[..cut]).expect("written");
         both_refuse(bad.to_str().expect("a path"), &[], &format!("cut at {cut}"));
     }
+}
+
+/// One bit of a hundred thousand rows, with an archive made and sealed over it; then one of such an archive. More
+/// of them with `EVIDENCE_FLIPS=N`.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bit_flipped_in_a_hundred_thousand_rows_is_found_by_both() {
+    let began = Instant::now();
+    let flips = number("EVIDENCE_FLIPS").unwrap_or(2);
+    let mut seeded = Seeded::of_the_run("EVIDENCE_SEED");
+    let (folder, config) = filled(0, 50_000).await;
+    println!("100,000 rows stored after {:.1?}", began.elapsed());
+    let database = folder.path().join("data/authcoded.db");
+    let archive = folder.path().join("all.tar");
+    let file = archive.to_str().expect("a path");
+    for n in 0..flips {
+        let raw = rusqlite::Connection::open(&database).expect("opened by hand");
+        let flipped = Flipped::anywhere(&raw, n % 2 == 0, 50_000, &mut seeded);
+        // A text that is no longer UTF-8 does not even go into an archive.
+        if evidence(&config, &[file, "--force"]).status.success() {
+            both_refuse(file, &[], &format!("{seeded:?}: {flipped:?}"));
+        }
+        let refused = evidence(&config, &["verify"]);
+        assert!(!refused.status.success(), "{seeded:?}: {flipped:?}: {}", told(&refused));
+        flipped.undo(&raw);
+    }
+    let made = evidence(&config, &[file, "--force"]);
+    assert!(made.status.success(), "{}", told(&made));
+    both_accept(file, &[]);
+    let bad = folder.path().join("bad.tar");
+    let mut bytes = std::fs::read(&archive).expect("bytes");
+    for _ in 0..flips {
+        let (at, bit) = (seeded.below(bytes.len()), 1 << seeded.below(8));
+        bytes[at] ^= bit;
+        std::fs::write(&bad, &bytes).expect("written");
+        both_refuse(bad.to_str().expect("a path"), &[], &format!("{seeded:?}: byte {at}"));
+        bytes[at] ^= bit;
+    }
+    let found = format!("{flips} bits of rows and {flips} of an archive of {} bytes", bytes.len());
+    println!("{found}, all found by both after {:.1?}", began.elapsed());
 }
 
 /// Somebody who writes the whole archive anew, with its seal, cannot make the journal's line fit.

@@ -3,7 +3,14 @@
 ALTER TABLE event ADD COLUMN request_id TEXT;
 CREATE INDEX event_by_order ON event (order_id, id) WHERE order_id IS NOT NULL;
 CREATE INDEX event_by_kind ON event (kind, id);
-CREATE INDEX event_by_time ON event (at);
+CREATE INDEX event_by_source ON event (source, id);
+CREATE TABLE event_hour (
+    first_id INTEGER PRIMARY KEY,
+    hour     INTEGER NOT NULL
+) STRICT;
+INSERT INTO event_hour SELECT id, hour FROM
+    (SELECT id, at / 3600000 AS hour, lag(at / 3600000) OVER (ORDER BY id) AS before FROM event)
+    WHERE hour IS NOT before;
 ALTER TABLE callback ADD COLUMN request_id TEXT;
 ALTER TABLE callback ADD COLUMN head TEXT;
 ALTER TABLE callback ADD COLUMN reply BLOB;
