@@ -30,8 +30,8 @@ const STARTS: i64 = 25;
 const KEPT_MS: i64 = 90 * DAY_MS;
 
 /// Zones whose clocks do strange things: half an hour of summer time, two changes around Ramadan, a day that
-/// was left out, quarters of an hour.
-const STRANGE: [&str; 8] = [
+/// was left out, quarters of an hour, a gap from 00:01 to 03:01.
+const STRANGE: [&str; 9] = [
     "Asia/Shanghai",
     "Europe/Berlin",
     "Australia/Lord_Howe",
@@ -40,6 +40,7 @@ const STRANGE: [&str; 8] = [
     "Asia/Kathmandu",
     "America/Caracas",
     "Antarctica/Troll",
+    "Antarctica/Casey",
 ];
 
 /// splitmix64.

@@ -79,6 +79,15 @@ fn the_largest_body_that_is_searched_is_searched_wholly() {
 }
 
 #[test]
+fn another_order_of_fields_is_looked_for_under_a_live_key_only() {
+    let other = r#"{"status":"FREEZE","testFlag":"0","activity":"updateLicenseCodeStatus","license":"PL1"}"#;
+    for (key, cause) in [("live-key", Cause::BodyReordered), ("retired-key", Cause::Unknown)] {
+        let query = signed_with(key, other, NOW);
+        assert_eq!(DOCTOR.examine(&case(&query, BODY, None)).cause(), cause, "{key}");
+    }
+}
+
+#[test]
 fn an_auth_token_proves_something_only_if_a_key_of_ours_made_it() {
     let query = "authToken=c3RyYW5nZXI%3D&timeStamp=20261121083000&instanceId=x";
     let found = DOCTOR.examine(&case(query, BODY, None));

@@ -337,6 +337,10 @@ async fn a_test_message_tells_of_each_channel_how_it_fared() {
     channels.add("good", "webhook", &format!("http://{}/", good.address), Some(WEBHOOK_SECRET), "");
     let url = format!("http://{}/send?access_token={ROBOT_TOKEN}", bad.address);
     channels.add("bad", "dingtalk", &url, None, "min-severity = \"emergency\"");
+    // A redirect is not followed, and takes nothing.
+    let moved = Receiver::start(|_, _| (Say::Reply(302, String::new()), false));
+    let url = format!("http://{}/", moved.address);
+    channels.add("moved", "webhook", &url, Some(WEBHOOK_SECRET), "");
     let peer = away().await;
     let endpoints = vec![format!("http://{}", peer.addr)];
     let setup = Setup { endpoints, sections: channels.sections.clone(), ..Setup::default() };
@@ -347,6 +351,8 @@ async fn a_test_message_tells_of_each_channel_how_it_fared() {
     assert_eq!((&items[1]["channel"], &items[1]["outcome"]), (&json!("bad"), &json!("failed")));
     let why = items[1]["error"].as_str().expect("why");
     assert!(why.contains("310000") && !why.contains(ROBOT_TOKEN), "{why}");
+    assert_eq!((&items[2]["channel"], &items[2]["outcome"]), (&json!("moved"), &json!("failed")));
+    assert_eq!(items[2]["error"], "it answered HTTP 302");
     assert_eq!(good.taken()[0].json()["type"], "alarm.test");
     let one = daemon.order("/v1/alarms/test", json!({"channel": "good"})).await;
     assert_eq!(one["items"].as_array().map(Vec::len), Some(1));
