@@ -35,7 +35,7 @@ CREATE TABLE license_count (
     n     INTEGER NOT NULL              -- codes in it
 ) STRICT, WITHOUT ROWID;
 
--- What happened, append-only. Each hash covers the row and the hash before it.
+-- What happened, append-only. Each row is a link of a chain (table chain).
 CREATE TABLE event (
     id          INTEGER PRIMARY KEY, -- counts up by one
     at          INTEGER NOT NULL,    -- our clock
@@ -47,9 +47,20 @@ CREATE TABLE event (
     order_id    TEXT,                -- the order concerned
     result_code TEXT,                -- the code the marketplace or we answered
     detail      TEXT    NOT NULL,    -- for people
-    hash        BLOB    NOT NULL     -- SHA-256 over the previous hash and the other columns
+    hash        BLOB    NOT NULL,    -- SHA-256 over the previous hash and the digest of the other columns
+    request_id  TEXT                 -- the request that caused it, as in the log
 ) STRICT;
 CREATE INDEX event_by_code ON event (code, id) WHERE code IS NOT NULL;
+CREATE INDEX event_by_order ON event (order_id, id) WHERE order_id IS NOT NULL;
+CREATE INDEX event_by_kind ON event (kind, id);
+CREATE INDEX event_by_source ON event (source, id);
+
+-- Where in the events an hour of our clock begins, each time that it does: the events from one row's id up to
+-- the next one's are of that row's hour. It finds a time without an index over all events.
+CREATE TABLE event_hour (
+    first_id INTEGER PRIMARY KEY, -- the first event of a row of events in one hour
+    hour     INTEGER NOT NULL     -- its time in hours since 1970-01-01T00:00:00Z
+) STRICT;
 
 -- The inbox: each callback that came, what was decided and what was answered.
 CREATE TABLE callback (
@@ -65,10 +76,24 @@ CREATE TABLE callback (
     duration_ms INTEGER NOT NULL,    -- from the last byte of the request to the decision
     settled_at  INTEGER,             -- an orphan's end: when it was applied or given up
     body        BLOB    NOT NULL,    -- the bytes as received; cut at 4 KiB when nothing was verified
-    doctor      TEXT                 -- why the signature did not hold: a word of the signature doctor; NULL when it was not asked
+    doctor      TEXT,                -- why the signature did not hold: a word of the signature doctor; NULL when it was not asked
+    request_id  TEXT,                -- the request, as in the log
+    head        TEXT,                -- JSON {method, target, headers, omitted}: as received, secrets as their SHA-256; NULL: an earlier version
+    reply       BLOB,                -- the bytes of the answer
+    clock_skew_ms INTEGER,           -- our clock minus the marketplace's, if it was known
+    hash        BLOB    NOT NULL DEFAULT x'' -- SHA-256 over the previous hash of its chain and the digest of the columns but settled_at
 ) STRICT;
 CREATE INDEX callback_by_code ON callback (code, id) WHERE code IS NOT NULL;
 CREATE INDEX callback_orphan ON callback (code, id) WHERE verdict = 'orphan' AND settled_at IS NULL;
+
+-- Where each chain begins and ends: an event, a callback, and test traffic is a link of its own chain.
+CREATE TABLE chain (
+    name        TEXT    NOT NULL PRIMARY KEY CHECK (name IN ('events','callbacks','test-callbacks')),
+    anchor_id   INTEGER NOT NULL, -- the last row that was forgotten; 0 when none was
+    anchor_hash BLOB    NOT NULL, -- its hash, from which the rest is reckoned
+    head_id     INTEGER NOT NULL, -- the newest row
+    head_hash   BLOB    NOT NULL  -- its hash
+) STRICT, WITHOUT ROWID;
 
 -- Why signatures do not hold: each cause with its present run of refusals.
 CREATE TABLE diagnosis (

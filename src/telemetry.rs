@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing here reads a secret, and a panic is logged without what it carried.
 
+mod format;
 mod metrics;
 mod request;
 mod watch;
@@ -10,6 +11,7 @@ pub use metrics::Metrics;
 pub use request::{as_request, request_id};
 pub use watch::WatchMetrics;
 
+use format::OfRequest;
 use serde::Deserialize;
 use std::error::Error;
 use std::fmt::Write as _;
@@ -70,7 +72,8 @@ pub fn init(level: Level, format: Format) {
     };
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let layer = if json {
-        layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+        let layer = layer.json().flatten_event(true);
+        layer.with_current_span(false).with_span_list(false).map_event_format(OfRequest).boxed()
     } else {
         layer.with_target(false).with_ansi(on_terminal).boxed()
     };

@@ -1,8 +1,10 @@
 //! What the disk and SQLite give at best: one thread, no queue, no HTTP; the statements of
 //! `src/store`, prepared once and held, so many renewals to a commit.
 
-use super::{code_of, renewal_body, rig};
-use ring::digest::{Context, SHA256};
+use super::{PATH, code_of, renewal_body, rig};
+use authcoded::domain::outcome::ResultCode;
+use authcoded::protocol::{callback, head};
+use ring::digest::{Context, SHA256, digest};
 use rusqlite::{Connection, Statement, params};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,10 +16,16 @@ const CHECKPOINT_PAGES: u32 = 8_192;
 pub(crate) struct Bare {
     connection: Connection,
     order: usize,
-    chain: Chain,
+    events: Chain,
+    callbacks: Chain,
+    /// What a request's head is kept as, and the answer.
+    head: String,
+    reply: Vec<u8>,
 }
 
+#[derive(Clone, Copy)]
 struct Chain {
+    name: &'static str,
     id: i64,
     hash: [u8; 32],
 }
@@ -33,6 +41,7 @@ struct Statements<'c> {
     add_ledger: Statement<'c>,
     add_callback: Statement<'c>,
     add_replay: Statement<'c>,
+    keep_head: Statement<'c>,
 }
 
 impl Bare {
@@ -50,7 +59,17 @@ impl Bare {
             connection.pragma_update(None, pragma, value).expect("a setting");
         }
         connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES).expect("a setting");
-        Self { connection, order: 0, chain: Chain { id: 0, hash: [0; 32] } }
+        let headers = ["host", "content-type", "content-length"]
+            .map(|name| (name, b"application/json".as_slice()));
+        let query = format!("signature={0:064}&timestamp={0:013}&nonce={0:064}", 7);
+        Self {
+            connection,
+            order: 0,
+            events: Chain { name: "events", id: 0, hash: [0; 32] },
+            callbacks: Chain { name: "callbacks", id: 0, hash: [0; 32] },
+            head: head::record("POST", PATH, Some(&query), headers.into_iter()),
+            reply: callback::reply(ResultCode::Done),
+        }
     }
 
     /// Stores renewals for about `time`, `group` to a commit. Returns how many per second.
@@ -61,9 +80,14 @@ impl Bare {
         while began.elapsed() < time {
             statements.begin.execute([]).expect("begun");
             for _ in 0..group {
-                statements.renewal(self.order, &mut self.chain);
+                let chains = (&mut self.events, &mut self.callbacks);
+                statements.renewal(self.order, chains, &self.head, &self.reply);
                 self.order += 1;
                 stored += 1;
+            }
+            for chain in [self.events, self.callbacks] {
+                let head = params![chain.name, chain.id, chain.hash];
+                statements.keep_head.execute(head).expect("kept");
             }
             statements.commit.execute([]).expect("committed");
         }
@@ -106,22 +130,33 @@ impl<'c> Statements<'c> {
             ),
             add_event: prepare(
                 "INSERT INTO event VALUES (?1, ?2, ?3, 'renewed', 'callback', 'renewed', \
-                 'renewed', ?4, NULL, '', ?5)",
+                 'renewed', ?4, NULL, '', ?5, ?6)",
             ),
             add_ledger: prepare(
                 "INSERT INTO ledger VALUES (?1, 'RENEWAL', ?2, ?3, ?4, ?5, '000000', ?6)",
             ),
             add_callback: prepare(
-                "INSERT INTO callback (received_at, activity, code, test, signed_at, verdict, \
-                 result_code, detail, duration_ms, body) \
-                 VALUES (?1, 'refreshLicenseCode', ?2, 0, ?1, 'applied', '000000', '', 0, ?3)",
+                "INSERT INTO callback (id, received_at, activity, code, test, signed_at, verdict, \
+                 result_code, detail, duration_ms, body, request_id, head, reply, hash) \
+                 VALUES (?4, ?1, 'refreshLicenseCode', ?2, 0, ?1, 'applied', '000000', '', 0, ?3, \
+                 ?5, ?6, ?7, ?8)",
             ),
             add_replay: prepare("INSERT OR IGNORE INTO replay VALUES (?1, ?2, ?3, '000000')"),
+            keep_head: prepare(
+                "INSERT INTO chain VALUES (?1, 0, zeroblob(32), ?2, ?3) ON CONFLICT (name) \
+                 DO UPDATE SET head_id = excluded.head_id, head_hash = excluded.head_hash",
+            ),
         }
     }
 
     /// One renewal, as `lifecycle::callback` stores it.
-    fn renewal(&mut self, order: usize, chain: &mut Chain) {
+    fn renewal(
+        &mut self,
+        order: usize,
+        (events, callbacks): (&mut Chain, &mut Chain),
+        head: &str,
+        reply: &[u8],
+    ) {
         let now = rig::now().as_ms();
         let code = rig::code(code_of(order));
         let nonce = format!("nonce{order:059}");
@@ -141,28 +176,41 @@ impl<'c> Statements<'c> {
         let (expires_at, text) = (expires_at + 1, "20280101000000");
         let values = params![code, "renewed", text, expires_at, now, renewals + 1, now, "OFFI7"];
         self.save_license.execute(values).expect("saved");
-        chain.follow(now, &code, &order_id);
-        self.add_event.execute(params![chain.id, now, code, order_id, chain.hash]).expect("added");
+        let request = format!("1234abcd-{order}");
+        events.follow(&[&code, "renewed", "callback", "renewed", "renewed", &order_id, &request]);
+        let event = params![events.id, now, code, order_id, events.hash, request];
+        self.add_event.execute(event).expect("added");
         self.add_ledger
             .execute(params![code, order_id, line_id, text, digest, now])
             .expect("added");
-        self.add_callback.execute(params![now, code, body.as_bytes()]).expect("added");
+        callbacks.follow(&[
+            "refreshLicenseCode",
+            &code,
+            "applied",
+            "000000",
+            &body,
+            &request,
+            head,
+        ]);
+        let bytes = body.as_bytes();
+        let call = params![now, code, bytes, callbacks.id, request, head, reply, callbacks.hash];
+        self.add_callback.execute(call).expect("added");
         self.add_replay.execute(params![now, nonce, digest]).expect("added");
     }
 }
 
 impl Chain {
     /// The next link, over what the daemon's covers.
-    fn follow(&mut self, at: i64, code: &str, order_id: &str) {
+    fn follow(&mut self, columns: &[&str]) {
         self.id += 1;
+        let mut text = Vec::with_capacity(1_024);
+        for column in columns {
+            text.extend_from_slice(&(column.len() as u64).to_be_bytes());
+            text.extend_from_slice(column.as_bytes());
+        }
         let mut context = Context::new(&SHA256);
         context.update(&self.hash);
-        context.update(&self.id.to_be_bytes());
-        context.update(&at.to_be_bytes());
-        for column in [code, "renewed", "callback", "renewed", "renewed", order_id, "", ""] {
-            context.update(&(column.len() as u64).to_be_bytes());
-            context.update(column.as_bytes());
-        }
+        context.update(digest(&SHA256, &text).as_ref());
         self.hash.copy_from_slice(context.finish().as_ref());
     }
 }

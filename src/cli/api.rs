@@ -69,12 +69,14 @@ pub(super) struct Problem {
     status: StatusCode,
     title: String,
     detail: String,
+    request_id: String,
 }
 
 impl Problem {
     fn of(status: StatusCode, body: &Value) -> Self {
         let text = |key| body[key].as_str().unwrap_or_default().to_owned();
-        Self { status, title: text("title"), detail: text("detail") }
+        let (title, detail, request_id) = (text("title"), text("detail"), text("request_id"));
+        Self { status, title, detail, request_id }
     }
 
     /// Whether it is the daemon's fault or a passing one, and not the request's.
@@ -88,6 +90,9 @@ impl Problem {
         let mut text = format!("the daemon says: {} {title}", self.status.as_u16());
         if !self.detail.is_empty() {
             let _ = write!(text, ": {}", self.detail);
+        }
+        if self.is_servers() && !self.request_id.is_empty() {
+            let _ = write!(text, " (request.id {})", self.request_id);
         }
         if self.status == StatusCode::UNAUTHORIZED {
             text.push_str(

@@ -6,9 +6,9 @@
 use super::{Output, print};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::domain::hex;
 use crate::lifecycle::facts_of_a_restore;
-use crate::protocol::hex;
-use crate::store::{self, Inventory};
+use crate::store::{self, Chain, Inventory, Link};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,7 +18,7 @@ const DATABASE: &str = "authcoded.db";
 
 pub(super) const BACKUP_HELP: &str = "\
 Copies the database as it is at this instant, whether the daemon runs or not, reads the copy back \
-(every page, the chain of events, the rows of each table), makes it durable, and only then gives it its \
+(every page, the chains, the rows of each table), makes it durable, and only then gives it its \
 name. Whatever interrupts it, FILE is whole or not there. Its mode is 0600.
 
 The secrets, the configuration and the two keys in the data folder (lease keys, client key) are not in \
@@ -100,19 +100,25 @@ pub(super) fn restore(config: &Path, args: &RestoreArgs) -> anyhow::Result<ExitC
 }
 
 fn document(file: &Path, held: &Inventory) -> Value {
+    let heads = held.heads.iter().map(|(chain, head)| {
+        (chain.as_str().to_owned(), json!({ "id": head.id, "hash": hex::encode(&head.hash) }))
+    });
+    let of_events = |(chain, head): &(Chain, _)| (*chain == Chain::Events).then_some(*head);
+    let last = held.heads.iter().find_map(of_events).filter(|head: &Link| head.id > 0);
     json!({
         "file": file,
         "bytes": held.bytes,
         "schema": held.schema,
         "rows": held.rows,
-        "chain_end": held.chain_end.map(|hash| hex::encode(&hash)),
+        "chain_end": last.map(|head| hex::encode(&head.hash)),
+        "heads": serde_json::Map::from_iter(heads),
     })
 }
 
 fn in_words(held: &Inventory) -> String {
     let rows = |table| held.rows.get(table).copied().unwrap_or(0);
     format!(
-        "{} codes, {} events (the chain holds), {} callbacks; schema {}, {} bytes, checked",
+        "{} codes, {} events and {} callbacks (the chains hold); schema {}, {} bytes, checked",
         rows("license"),
         rows("event"),
         rows("callback"),

@@ -19,7 +19,7 @@ const LIST: [Column; 8] = [
     ("MS", "duration_ms"),
 ];
 
-const FACTS: [Column; 12] = [
+const FACTS: [Column; 16] = [
     ("id", "id"),
     ("received", "received_at"),
     ("signed", "signed_at"),
@@ -31,7 +31,11 @@ const FACTS: [Column; 12] = [
     ("doctor", "doctor"),
     ("result code", "result_code"),
     ("took (ms)", "duration_ms"),
+    ("clock off (ms)", "clock_skew_ms"),
+    ("request", "request_id"),
+    ("head", "head"),
     ("body", "body"),
+    ("reply", "reply"),
 ];
 
 const LIST_HELP: &str = "\

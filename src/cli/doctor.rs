@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 pub(super) const HELP: &str = "\
-Looks at the configuration, permissions, the database (every page and the chain of events), the clock, \
+Looks at the configuration, permissions, the database (every page and the chains), the clock, \
 disk, names, certificates, the marketplace (one query of a code that cannot exist), the public address \
 and the unit. Works while the daemon runs and while it does not. The exit status is 1 if anything fails, \
 0 otherwise.

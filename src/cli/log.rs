@@ -44,6 +44,7 @@ with --json --follow there is one object on each line, as they come.
 
 Examples:
   authcoded log --code PL1AbCdEf --limit 0
+  authcoded log --order CS2207261447ABCDE
   authcoded log --kind contradiction --since 7d
   authcoded log --since 10m --follow";
 
@@ -53,6 +54,9 @@ pub(super) struct Args {
     /// Only of this code
     #[arg(long, value_parser = code)]
     code: Option<Code>,
+    /// Only of this order
+    #[arg(long, value_name = "ORDER")]
+    order: Option<String>,
     /// Only of this kind, such as renewed or contradiction
     #[arg(long, hide_possible_values = true, value_parser = kinds())]
     kind: Option<String>,
@@ -87,6 +91,7 @@ fn sources() -> PossibleValuesParser {
 pub(super) async fn run(mut api: Api, args: Args) -> anyhow::Result<ExitCode> {
     let query = Query::default()
         .with("code", args.code.as_ref())
+        .with("order_id", args.order.as_ref())
         .with("kind", args.kind.as_ref())
         .with("source", args.source.as_ref())
         .with("since", args.since.map(When::instant))

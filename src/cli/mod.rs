@@ -1,7 +1,7 @@
 //! The command line: one file per family of commands.
 //!
 //! Invariant: what changes a running daemon goes through its admin API; the database is opened by `backup`,
-//! `restore` and `doctor` alone, of which only `restore` writes, and only where no daemon runs.
+//! `restore`, `doctor` and `evidence` alone, of which only `restore` writes, and only where no daemon runs.
 
 mod alarm;
 mod api;
@@ -13,6 +13,7 @@ mod csv;
 mod delisting;
 mod doctor;
 mod drift;
+mod evidence;
 mod guard;
 mod import;
 mod instant;
@@ -121,6 +122,9 @@ enum Command {
     /// Read what happened, from the event table of the running daemon
     #[command(after_help = log::HELP)]
     Log(log::Args),
+    /// Write what happened into a file that others can check, or check one
+    #[command(after_help = evidence::HELP)]
+    Evidence(evidence::Args),
     /// Copy the database, while the daemon runs or not, and check the copy
     Backup(backup::BackupArgs),
     /// Put a backup in the place of the database of a stopped daemon
@@ -180,6 +184,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Lease(command) => wait_for(lease::run(Api::of(&config)?, command)),
         Command::Usage(command) => wait_for(usage::run(Api::of(&config)?, command)),
         Command::Log(args) => wait_for(log::run(Api::of(&config)?, args)),
+        Command::Evidence(args) => wait_for(evidence::run(&config, args)),
         Command::Backup(args) => backup::back_up(&config, &args),
         Command::Restore(args) => backup::restore(&config, &args),
         Command::Codes(output) => codes::run(output),

@@ -142,10 +142,11 @@ fn record(call: RefusedCall, diagnosis: &Diagnosis, lifecycle: &Lifecycle) {
         cause: cause.as_str(),
         proven: diagnosis.proven(),
         text: diagnosis.to_string(),
-        counts: !ours,
     };
-    lifecycle.store.post(move |tx| {
-        let id = tx.insert_callback(&draft)?;
-        tx.note_diagnosis(id, &found)
+    draft.doctor = Some(found.cause);
+    lifecycle.store.post_as(request_id, move |tx| {
+        tx.insert_callback(&draft)?;
+        // Our own heartbeat's is no trouble.
+        if ours { Ok(()) } else { tx.note_diagnosis(&found) }
     });
 }

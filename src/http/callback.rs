@@ -12,12 +12,12 @@ use crate::domain::dial_test::PROBE_CODE;
 use crate::domain::outcome::ResultCode;
 use crate::domain::time::Timestamp;
 use crate::guard::{DoctorQueue, RefusedCall, Watch};
-use crate::lifecycle::{Arrival, Evidence, Lifecycle, Reply};
+use crate::lifecycle::{Arrival, Evidence, Lifecycle, Received, Reply};
 use crate::protocol::call_name::{Peeked, peek};
 use crate::protocol::callback::{self, Activity};
 use crate::protocol::callback_auth::Verified;
 use crate::protocol::signature_doctor::SIGNATURE_HEADERS;
-use crate::protocol::{DecodeError, order_notice};
+use crate::protocol::{DecodeError, head, order_notice};
 use crate::store::{CallbackDraft, Verdict};
 use crate::telemetry::request_id;
 use bytes::Bytes;
@@ -125,8 +125,7 @@ impl CallbackRoute {
             Err(BodyError::TooSlow) => return bare(StatusCode::REQUEST_TIMEOUT),
             Err(BodyError::Broken) => return bare(StatusCode::BAD_REQUEST),
         };
-        let began = Instant::now();
-        let received_at = self.lifecycle.clock.now();
+        let received = self.received(&head);
         let encoded = head
             .headers
             .get_all(CONTENT_ENCODING)
@@ -136,21 +135,20 @@ impl CallbackRoute {
             let why = "the body is compressed: License 2.0 sends plain JSON".to_owned();
             let refused =
                 Refused { code: ResultCode::Malformed, why, signed_at: None, body: &body };
-            self.refuse(&refused, received_at, began)
+            self.refuse(&refused, &received)
         } else {
-            match door.keys.verify(head.uri.query(), &body, received_at) {
+            match door.keys.verify(head.uri.query(), &body, received.at) {
                 Ok((verified, signer)) => {
                     if !is_heartbeat(&body) {
-                        signer.used(received_at);
+                        signer.used(received.at);
                     }
-                    self.decide(interface, &verified, received_at, began).await
+                    self.decide(interface, &verified, received).await
                 }
                 Err(error) => {
                     let (code, why) = (error.result_code(), error.to_string());
                     let refused = Refused { code, why, signed_at: None, body: &body };
-                    let draft = self.refusal(&refused, received_at, began);
-                    if let Some(draft) = draft {
-                        self.hand_over(door, &head, &body, began, draft);
+                    if let Some(draft) = self.refusal(&refused, &received) {
+                        self.hand_over(door, &head, &body, received.began, draft);
                     }
                     code
                 }
@@ -169,14 +167,25 @@ impl CallbackRoute {
         doors.find(|(_, door)| door.path == path)
     }
 
+    /// Its last byte has just been read.
+    fn received(&self, head: &request::Parts) -> Received {
+        let headers = head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let (path, query) = (head.uri.path(), head.uri.query());
+        Received {
+            at: self.lifecycle.clock.now(),
+            began: Instant::now(),
+            head: head::record(head.method.as_str(), path, query, headers).into(),
+            clock_skew_ms: self.lifecycle.marketplace.clock_skew_ms(),
+        }
+    }
+
     async fn decide(
         &self,
         interface: Interface,
         verified: &Verified<'_>,
-        received_at: Timestamp,
-        began: Instant,
+        received: Received,
     ) -> ResultCode {
-        let evidence = Evidence::new(verified, received_at, began);
+        let evidence = Evidence::new(verified, received.clone());
         let decided = match interface {
             Interface::Licences => self.licence(verified, evidence).await,
             Interface::Orders => self.order(verified, evidence).await,
@@ -187,17 +196,17 @@ impl CallbackRoute {
                 let (code, why) = (error.result_code(), error.to_string());
                 let signed_at = Some(verified.signed_at());
                 if self.is_dial_test(verified.body()) {
-                    self.lifecycle.dial_test_refused(received_at);
+                    self.lifecycle.dial_test_refused(received.at);
                 }
                 let refused = Refused { code, why, signed_at, body: verified.body() };
-                return self.refuse(&refused, received_at, began);
+                return self.refuse(&refused, &received);
             }
         };
         let verdict = reply.verdict.map_or("not_stored", Verdict::as_str);
-        let took = began.elapsed();
+        let took = received.began.elapsed();
         self.lifecycle.metrics.callback(activity, verdict, reply.code.as_str(), took);
-        self.watch.answered(received_at, reply.verdict == Some(Verdict::Refused));
-        self.watch.authentic(code.as_deref(), received_at, verified.skew_ms(received_at));
+        self.watch.answered(received.at, reply.verdict == Some(Verdict::Refused));
+        self.watch.authentic(code.as_deref(), received.at, verified.skew_ms(received.at));
         tracing::info!(
             license.code = code,
             order.id = order_id.filter(|id| !id.is_empty()),
@@ -205,7 +214,7 @@ impl CallbackRoute {
             activity,
             verdict,
             result_code = reply.code.as_str(),
-            skew_ms = verified.skew_ms(received_at),
+            skew_ms = verified.skew_ms(received.at),
             duration_ms = took.as_secs_f64() * 1e3,
             "callback"
         );
@@ -255,8 +264,8 @@ impl CallbackRoute {
     }
 
     /// Answers and records a call that has no effect because something about it is wrong.
-    fn refuse(&self, refused: &Refused<'_>, received_at: Timestamp, began: Instant) -> ResultCode {
-        if let Some(draft) = self.refusal(refused, received_at, began) {
+    fn refuse(&self, refused: &Refused<'_>, received: &Received) -> ResultCode {
+        if let Some(draft) = self.refusal(refused, received) {
             self.lifecycle.record_refusal(draft, self.peeked(refused.body));
         }
         refused.code
@@ -302,19 +311,14 @@ impl CallbackRoute {
     }
 
     /// Counts and logs a refusal; its record, unless there are too many.
-    fn refusal(
-        &self,
-        refused: &Refused<'_>,
-        received_at: Timestamp,
-        began: Instant,
-    ) -> Option<CallbackDraft> {
+    fn refusal(&self, refused: &Refused<'_>, received: &Received) -> Option<CallbackDraft> {
         let activity = peek_activity(refused);
-        let took = began.elapsed();
+        let took = received.began.elapsed();
         let result_code = refused.code.as_str();
         self.lifecycle.metrics.callback(activity, "refused", result_code, took);
-        self.watch.answered(received_at, true);
+        self.watch.answered(received.at, true);
         let authentic = refused.signed_at.is_some();
-        if !self.refusals.take(received_at) && !authentic {
+        if !self.refusals.take(received.at) && !authentic {
             tracing::debug!(result_code, "a refused callback was counted, not recorded: too many");
             return None;
         }
@@ -329,7 +333,7 @@ impl CallbackRoute {
         );
         let kept = if authentic { refused.body.len() } else { UNVERIFIED_KEPT };
         Some(CallbackDraft {
-            received_at,
+            received_at: received.at,
             activity: activity.to_owned(),
             code: None,
             test: false,
@@ -337,8 +341,12 @@ impl CallbackRoute {
             verdict: Verdict::Refused,
             result_code: refused.code,
             detail: refused.why.clone(),
-            duration_ms: i64::try_from(took.as_millis()).unwrap_or(i64::MAX),
+            duration_ms: received.took_ms(),
             body: refused.body[..refused.body.len().min(kept)].to_vec(),
+            head: Arc::clone(&received.head),
+            reply: callback::reply(refused.code),
+            clock_skew_ms: received.clock_skew_ms,
+            doctor: None,
         })
     }
 }

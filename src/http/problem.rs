@@ -3,6 +3,7 @@
 use super::reply_body::ReplyBody;
 use crate::lifecycle::{LifecycleError, RotateError};
 use crate::store::StoreError;
+use crate::telemetry::request_id;
 use bytes::Bytes;
 use hyper::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
@@ -113,6 +114,7 @@ impl Problem {
             "title": self.status.canonical_reason().unwrap_or("Error"),
             "status": self.status.as_u16(),
             "detail": self.detail,
+            "request_id": request_id(),
         });
         let mut answer = with_type(self.status, &document, "application/problem+json");
         if let Some((name, value)) = self.header {

@@ -60,6 +60,7 @@ pub(super) fn event(row: &EventRow) -> Value {
         "result_code": row.result_code,
         "detail": row.detail,
         "hash": hex::encode(&row.hash),
+        "request_id": row.request_id,
     })
 }
 
@@ -77,6 +78,10 @@ pub(super) fn callback(row: &CallbackRow) -> Value {
         "doctor": row.doctor,
         "duration_ms": row.duration_ms,
         "body": String::from_utf8_lossy(&row.body),
+        "request_id": row.request_id,
+        "head": row.head.as_deref().and_then(|head| serde_json::from_str::<Value>(head).ok()),
+        "reply": row.reply.as_deref().map(String::from_utf8_lossy),
+        "clock_skew_ms": row.clock_skew_ms,
     })
 }
 

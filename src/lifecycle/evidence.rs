@@ -4,14 +4,28 @@
 
 use crate::domain::outcome::ResultCode;
 use crate::domain::time::Timestamp;
+use crate::protocol::callback;
 use crate::protocol::callback_auth::Verified;
 use crate::store::{CallbackDraft, Replay, StoreError, Tx, Verdict};
+use std::sync::Arc;
 use std::time::Instant;
+
+/// How a call arrived, whoever sent it.
+#[derive(Debug, Clone)]
+pub struct Received {
+    /// Our clock when the last byte was read.
+    pub at: Timestamp,
+    /// The same moment, for measuring.
+    pub began: Instant,
+    /// The request's head ([`crate::protocol::head`]).
+    pub head: Arc<str>,
+    /// Our clock minus the marketplace's, in milliseconds, if it is known.
+    pub clock_skew_ms: Option<i64>,
+}
 
 /// A verified call as it arrived. Only [`Verified`] makes one.
 pub struct Evidence {
-    received_at: Timestamp,
-    began: Instant,
+    received: Received,
     pub(super) replay: Replay,
     body: Vec<u8>,
 }
@@ -33,13 +47,20 @@ pub(super) struct About<'a> {
     pub(super) test: bool,
 }
 
-impl Evidence {
-    /// Keeps what the record will need. `began` is when the last byte of the call was read.
+impl Received {
+    /// How long it has taken so far, in milliseconds.
     #[must_use]
-    pub fn new(verified: &Verified<'_>, received_at: Timestamp, began: Instant) -> Self {
+    pub fn took_ms(&self) -> i64 {
+        i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
+impl Evidence {
+    /// Keeps what the record will need.
+    #[must_use]
+    pub fn new(verified: &Verified<'_>, received: Received) -> Self {
         Self {
-            received_at,
-            began,
+            received,
             replay: Replay {
                 signed_at: verified.signed_at(),
                 nonce: verified.nonce().to_owned(),
@@ -58,7 +79,7 @@ impl Evidence {
         detail: &str,
     ) -> CallbackDraft {
         CallbackDraft {
-            received_at: self.received_at,
+            received_at: self.received.at,
             activity: about.activity.to_owned(),
             code: about.code.map(str::to_owned),
             test: about.test,
@@ -66,8 +87,12 @@ impl Evidence {
             verdict,
             result_code,
             detail: detail.to_owned(),
-            duration_ms: i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX),
+            doctor: None,
+            duration_ms: self.received.took_ms(),
             body: self.body.clone(),
+            head: Arc::clone(&self.received.head),
+            reply: callback::reply(result_code),
+            clock_skew_ms: self.received.clock_skew_ms,
         }
     }
 

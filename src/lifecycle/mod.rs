@@ -35,7 +35,7 @@ pub use calls::{CallOutcome, CallReport, Errand};
 pub use client_key::{ClientKey, ClientKeyError};
 pub use drift::{Drift, DriftPage};
 pub use entitlement::{Basis, Entitlement, Fresh};
-pub use evidence::{Evidence, Reply};
+pub use evidence::{Evidence, Received, Reply};
 pub use failed_calls::Followed;
 pub use hearing::facts_of_a_restore;
 pub use leases::{LeaseKeyError, LeaseKeys, Leases, Retired, RotateError};

@@ -9,7 +9,7 @@ mod body;
 pub mod call_name;
 pub mod callback;
 pub mod callback_auth;
-pub mod hex;
+pub mod head;
 mod json;
 pub mod lease;
 pub mod open_api;
@@ -18,4 +18,5 @@ mod parameters;
 pub mod signature_doctor;
 mod sorted_form;
 
+pub use crate::domain::hex;
 pub use body::DecodeError;

@@ -178,7 +178,8 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// [`StoreError::Sql`].
-    pub fn prune_alarms(&mut self, before: Timestamp, limit: i64) -> Result<usize, StoreError> {
+    pub fn prune_alarms(&mut self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let notices = self
             .connection
             .prepare_cached(

@@ -3,8 +3,10 @@
 //! Invariant: what stands under the name that was asked for is whole, checked and durable; a copy that was
 //! interrupted is only ever found as `.NAME.part`, and the next one to the same name takes that away.
 
-use super::schema::{identify, open_for_reading, sqlite};
-use super::{ChainReport, OpenError, Snapshot, StoreError};
+use super::chain::{Chain, Link};
+use super::relink::walk_earlier;
+use super::schema::{WITH_CHAINS, identify, open_for_reading, sqlite};
+use super::{OpenError, Snapshot, StoreError};
 use rusqlite::backup::{Backup as Copying, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use std::collections::BTreeMap;
@@ -54,13 +56,13 @@ pub struct Inventory {
     pub schema: i64,
     /// Rows by table.
     pub rows: BTreeMap<String, i64>,
-    /// The last event's hash, which covers every event before it; `None` without events.
-    pub chain_end: Option<[u8; 32]>,
+    /// Where each chain ends: a hash covers every row before. Before schema 8 there was only that of the events.
+    pub heads: Vec<(Chain, Link)>,
     /// The file's length.
     pub bytes: u64,
 }
 
-/// Reads a whole database that nobody needs to have open: whose it is, every page, the chain of events.
+/// Reads a whole database that nobody needs to have open: whose it is, every page, the chains.
 ///
 /// # Errors
 /// [`OpenError`] says what is wrong with it; nothing is changed.
@@ -77,13 +79,23 @@ pub fn examine(file: &Path) -> Result<Inventory, OpenError> {
     if let Some(what) = snapshot.integrity_fault().map_err(failed)? {
         return Err(damaged(what));
     }
-    if let ChainReport { broken_at: Some(id), .. } = snapshot.verify_chain().map_err(failed)? {
-        return Err(OpenError::Chain { file: file.to_owned(), event: id });
+    let mut heads = Vec::new();
+    let chains = if schema < WITH_CHAINS { &[Chain::Events] } else { &Chain::ALL[..] };
+    for chain in chains.iter().copied() {
+        let (report, head) = if schema < WITH_CHAINS {
+            walk_earlier(&connection).map_err(|source| sqlite(file, source))?
+        } else {
+            let report = snapshot.verify_chain(chain).map_err(failed)?;
+            (report, snapshot.chain_ends(chain).map_err(failed)?.1)
+        };
+        if let Some(row) = report.broken_at {
+            return Err(OpenError::Chain { file: file.to_owned(), chain: chain.as_str(), row });
+        }
+        heads.push((chain, head));
     }
     let rows = count_rows(&connection).map_err(|source| sqlite(file, source))?;
-    let chain_end = snapshot.chain_end().map_err(failed)?;
     let bytes = std::fs::metadata(file).map_or(0, |meta| meta.len());
-    Ok(Inventory { schema, rows, chain_end, bytes })
+    Ok(Inventory { schema, rows, heads, bytes })
 }
 
 /// One fact of a database that nobody needs to have open.

@@ -1,10 +1,16 @@
 //! Tables `callback` (the inbox), `replay` (nonces) and `ledger` (orders that have had their effect).
 
+use super::chain::{Cell, Chain, Link, digest, ends};
 use super::{Snapshot, StoreError, Tx};
 use crate::domain::license::Code;
 use crate::domain::outcome::ResultCode;
 use crate::domain::time::{DateText, Timestamp};
 use rusqlite::{OptionalExtension as _, Row, named_params};
+use std::sync::Arc;
+
+/// The callbacks of their chain in its order, and those of the test traffic's.
+pub(super) const IN_CHAIN: &str = "SELECT * FROM callback WHERE verdict <> 'test' ORDER BY id";
+pub(super) const IN_TEST_CHAIN: &str = "SELECT * FROM callback WHERE verdict = 'test' ORDER BY id";
 
 /// What was decided of a callback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -61,13 +67,21 @@ pub struct CallbackDraft {
     pub result_code: ResultCode,
     /// Why, for people.
     pub detail: String,
+    /// What the signature doctor found: a word, if it was asked.
+    pub doctor: Option<&'static str>,
     /// From the last byte of the request to the decision, in milliseconds.
     pub duration_ms: i64,
     /// The bytes as received.
     pub body: Vec<u8>,
+    /// The request's head as received, without secrets: JSON.
+    pub head: Arc<str>,
+    /// The bytes of the answer.
+    pub reply: Vec<u8>,
+    /// Our clock minus the marketplace's, in milliseconds, if it was known.
+    pub clock_skew_ms: Option<i64>,
 }
 
-/// A callback as stored.
+/// A callback as stored. What an earlier version did not keep is `None`.
 #[derive(Debug, Clone)]
 pub struct CallbackRow {
     /// Counts up.
@@ -94,6 +108,90 @@ pub struct CallbackRow {
     pub duration_ms: i64,
     /// The bytes as received.
     pub body: Vec<u8>,
+    /// The request's id, as in the log.
+    pub request_id: Option<String>,
+    /// The request's head as received, without secrets: JSON.
+    pub head: Option<String>,
+    /// The bytes of the answer.
+    pub reply: Option<Vec<u8>>,
+    /// Our clock minus the marketplace's, in milliseconds.
+    pub clock_skew_ms: Option<i64>,
+    /// The link of its chain.
+    pub hash: [u8; 32],
+}
+
+impl CallbackRow {
+    /// The chain it is a link of.
+    #[must_use]
+    pub fn chain(&self) -> Chain {
+        if self.verdict == Verdict::Test.as_str() { Chain::Tests } else { Chain::Callbacks }
+    }
+
+    /// SHA-256 over every column but the hash and what may change later: an orphan's end.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        let Self { signed_at, head, reply, .. } = self;
+        row_digest(&[
+            Cell::Integer(self.id),
+            Cell::Integer(self.received_at.as_ms()),
+            Cell::Text(&self.activity),
+            Cell::text(self.code.as_deref()),
+            Cell::Integer(i64::from(self.test)),
+            Cell::integer(signed_at.map(Timestamp::as_ms)),
+            Cell::Text(&self.verdict),
+            Cell::Text(&self.result_code),
+            Cell::Text(&self.detail),
+            Cell::text(self.doctor.as_deref()),
+            Cell::Integer(self.duration_ms),
+            Cell::Bytes(&self.body),
+            Cell::text(self.request_id.as_deref()),
+            Cell::text(head.as_deref()),
+            reply.as_deref().map_or(Cell::Absent, Cell::Bytes),
+            Cell::integer(self.clock_skew_ms),
+        ])
+    }
+}
+
+impl CallbackDraft {
+    const fn chain(&self) -> Chain {
+        match self.verdict {
+            Verdict::Test => Chain::Tests,
+            Verdict::Applied
+            | Verdict::Repeated
+            | Verdict::Stale
+            | Verdict::Orphan
+            | Verdict::Refused => Chain::Callbacks,
+        }
+    }
+
+    /// As [`CallbackRow::digest`].
+    fn digest(&self, id: i64, request_id: Option<&str>) -> [u8; 32] {
+        row_digest(&[
+            Cell::Integer(id),
+            Cell::Integer(self.received_at.as_ms()),
+            Cell::Text(&self.activity),
+            Cell::text(self.code.as_deref()),
+            Cell::Integer(i64::from(self.test)),
+            Cell::integer(self.signed_at.map(Timestamp::as_ms)),
+            Cell::Text(self.verdict.as_str()),
+            Cell::Text(self.result_code.as_str()),
+            Cell::Text(&self.detail),
+            Cell::text(self.doctor),
+            Cell::Integer(self.duration_ms),
+            Cell::Bytes(&self.body),
+            Cell::text(request_id),
+            Cell::Text(&self.head),
+            Cell::Bytes(&self.reply),
+            Cell::integer(self.clock_skew_ms),
+        ])
+    }
+}
+
+/// The columns in their order, behind the table's name.
+fn row_digest(columns: &[Cell<'_>; 16]) -> [u8; 32] {
+    let mut cells = [Cell::Text("callback"); 17];
+    cells[1..].copy_from_slice(columns);
+    digest(&cells)
 }
 
 /// What is known of a nonce.
@@ -141,13 +239,17 @@ impl Tx<'_> {
     /// # Errors
     /// [`StoreError::Sql`].
     pub fn insert_callback(&mut self, draft: &CallbackDraft) -> Result<i64, StoreError> {
+        let id = self.next_callback();
+        let hash = self.chain(draft.chain(), id, &draft.digest(id, self.request.as_deref()));
         self.connection
             .prepare_cached(
-                "INSERT INTO callback (received_at, activity, code, test, signed_at, verdict, \
-                 result_code, detail, duration_ms, body) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                "INSERT INTO callback (id, received_at, activity, code, test, signed_at, verdict, \
+                 result_code, detail, doctor, duration_ms, body, request_id, head, reply, \
+                 clock_skew_ms, hash) VALUES \
+                 (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
             )?
             .execute(rusqlite::params![
+                id,
                 draft.received_at.as_ms(),
                 draft.activity,
                 draft.code,
@@ -156,10 +258,16 @@ impl Tx<'_> {
                 draft.verdict.as_str(),
                 draft.result_code.as_str(),
                 draft.detail,
+                draft.doctor,
                 draft.duration_ms,
                 draft.body,
+                self.request,
+                draft.head,
+                draft.reply,
+                draft.clock_skew_ms,
+                hash,
             ])?;
-        Ok(self.connection.last_insert_rowid())
+        Ok(id)
     }
 
     /// The answer given to this nonce before, and whether the body was the same.
@@ -299,25 +407,47 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Forgets callbacks received before `before`, and test traffic received before `tests_before`;
-    /// unsettled orphans stay. At most `limit` at once.
+    /// Forgets the oldest rows of a chain as long as each of them may go: `may_go` is told when it was
+    /// received, and when a freeze of its code last began. The first one that must stay ends it, and so
+    /// does an unsettled orphan, because a chain has no holes. At most `limit` at once; returns how many.
     ///
     /// # Errors
     /// [`StoreError::Sql`].
     pub fn prune_callbacks(
         &mut self,
-        before: Timestamp,
-        tests_before: Timestamp,
-        limit: i64,
+        chain: Chain,
+        may_go: impl Fn(Timestamp, Option<Timestamp>) -> bool,
+        limit: usize,
     ) -> Result<usize, StoreError> {
-        Ok(self
-            .connection
+        let (anchor, _) = ends(self.connection, chain)?;
+        let is_test = chain == Chain::Tests;
+        let mut gone: Option<(Link, usize)> = None;
+        {
+            let mut oldest = self.connection.prepare_cached(
+                "SELECT id, hash, received_at, verdict = 'orphan' AND settled_at IS NULL, \
+                 (SELECT max(+at) FROM event WHERE code = callback.code AND +kind = 'frozen') \
+                 FROM callback WHERE id > ?3 AND (verdict = 'test') = ?1 ORDER BY id LIMIT ?2",
+            )?;
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let mut rows = oldest.query((is_test, limit, anchor.id))?;
+            while let Some(row) = rows.next()? {
+                let received_at = Timestamp::from_ms(row.get(2)?);
+                let frozen_at = row.get::<_, Option<i64>>(4)?.map(Timestamp::from_ms);
+                if row.get(3)? || !may_go(received_at, frozen_at) {
+                    break;
+                }
+                let count = gone.map_or(0, |(_, count)| count) + 1;
+                gone = Some((Link { id: row.get(0)?, hash: row.get(1)? }, count));
+            }
+        }
+        let Some((last, count)) = gone else { return Ok(0) };
+        self.connection
             .prepare_cached(
-                "DELETE FROM callback WHERE id IN (SELECT id FROM callback \
-                 WHERE (received_at < ?1 OR (verdict = 'test' AND received_at < ?2)) \
-                 AND NOT (verdict = 'orphan' AND settled_at IS NULL) ORDER BY id LIMIT ?3)",
+                "DELETE FROM callback WHERE id > ?1 AND id <= ?2 AND (verdict = 'test') = ?3",
             )?
-            .execute((before.as_ms(), tests_before.as_ms(), limit))?)
+            .execute((anchor.id, last.id, is_test))?;
+        self.anchor(chain, last)?;
+        Ok(count)
     }
 }
 
@@ -388,7 +518,7 @@ impl Snapshot<'_> {
     }
 }
 
-fn from_row(row: &Row<'_>) -> rusqlite::Result<CallbackRow> {
+pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<CallbackRow> {
     Ok(CallbackRow {
         id: row.get("id")?,
         received_at: Timestamp::from_ms(row.get("received_at")?),
@@ -402,5 +532,10 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<CallbackRow> {
         doctor: row.get("doctor")?,
         duration_ms: row.get("duration_ms")?,
         body: row.get("body")?,
+        request_id: row.get("request_id")?,
+        head: row.get("head")?,
+        reply: row.get("reply")?,
+        clock_skew_ms: row.get("clock_skew_ms")?,
+        hash: row.get("hash")?,
     })
 }

@@ -1,4 +1,4 @@
-//! Table `diagnosis` and the column `callback.doctor`: what the signature doctor found.
+//! Table `diagnosis`: what the signature doctor found.
 
 use super::{Snapshot, StoreError, Tx};
 use crate::domain::time::{HOUR_MS, Timestamp};
@@ -17,8 +17,6 @@ pub struct DiagnosisDraft {
     pub proven: bool,
     /// What was found.
     pub text: String,
-    /// Whether it counts as trouble; our own heartbeat's does not.
-    pub counts: bool,
 }
 
 /// A cause of refusals, with its present run of them.
@@ -39,21 +37,11 @@ pub struct DiagnosisRow {
 }
 
 impl Tx<'_> {
-    /// Notes what was found about a recorded callback.
+    /// Notes what was found about a callback.
     ///
     /// # Errors
     /// [`StoreError::Sql`].
-    pub fn note_diagnosis(
-        &mut self,
-        callback: i64,
-        found: &DiagnosisDraft,
-    ) -> Result<(), StoreError> {
-        self.connection
-            .prepare_cached("UPDATE callback SET doctor = ?2 WHERE id = ?1")?
-            .execute((callback, found.cause))?;
-        if !found.counts {
-            return Ok(());
-        }
+    pub fn note_diagnosis(&mut self, found: &DiagnosisDraft) -> Result<(), StoreError> {
         // A stranger's call tells nothing more of a cause that a key of ours has proven.
         self.connection
             .prepare_cached(

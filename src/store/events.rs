@@ -1,24 +1,14 @@
 //! Table `event`: append-only, hash-chained, read by `authcoded log`.
 //!
-//! Invariant: rows are only inserted, by the writer, with ids that count up by one; each hash covers
-//! the hash before it, so that a row changed, removed or moved is found.
+//! Invariant: rows are only inserted, by the writer, with ids that count up by one; each is a link of
+//! the chain of events ([`super::chain`]).
 
+use super::chain::{Cell, Chain, digest};
 use super::{Snapshot, StoreError, Tx};
 use crate::domain::license::Code;
 use crate::domain::time::Timestamp;
 use crate::domain::transition::{EventDraft, Source};
-use ring::digest::{Context, SHA256};
-use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
-
-/// The hash before the first event.
-const GENESIS: [u8; 32] = [0; 32];
-
-/// The end of the chain.
-#[derive(Debug, Clone)]
-pub(super) struct ChainHead {
-    id: i64,
-    hash: [u8; 32],
-}
+use rusqlite::{OptionalExtension as _, Row, named_params};
 
 /// An event as stored.
 #[derive(Debug, Clone)]
@@ -45,6 +35,8 @@ pub struct EventRow {
     pub detail: String,
     /// The link of the chain.
     pub hash: [u8; 32],
+    /// The request that caused it, if one did.
+    pub request_id: Option<String>,
 }
 
 /// Which events a list shows; the newest come first.
@@ -70,23 +62,24 @@ pub struct EventFilter {
     pub limit: usize,
 }
 
-/// What a walk along the chain found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChainReport {
-    /// Events walked.
-    pub events: i64,
-    /// The first event whose link does not hold.
-    pub broken_at: Option<i64>,
-}
-
-impl ChainHead {
-    pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
-        let last = connection
-            .query_row("SELECT id, hash FROM event ORDER BY id DESC LIMIT 1", [], |row| {
-                Ok(Self { id: row.get(0)?, hash: row.get(1)? })
-            })
-            .optional()?;
-        Ok(last.unwrap_or(Self { id: 0, hash: GENESIS }))
+impl EventRow {
+    /// SHA-256 over every column but the hash.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        digest(&[
+            Cell::Text("event"),
+            Cell::Integer(self.id),
+            Cell::Integer(self.at.as_ms()),
+            Cell::text(self.code.as_deref()),
+            Cell::Text(&self.kind),
+            Cell::Text(&self.source),
+            Cell::text(self.from.as_deref()),
+            Cell::text(self.to.as_deref()),
+            Cell::text(self.order_id.as_deref()),
+            Cell::text(self.result_code.as_deref()),
+            Cell::Text(&self.detail),
+            Cell::text(self.request_id.as_deref()),
+        ])
     }
 }
 
@@ -103,7 +96,7 @@ impl Tx<'_> {
         draft: &EventDraft,
     ) -> Result<(), StoreError> {
         let mut row = EventRow {
-            id: self.chain.id + 1,
+            id: self.heads().of(Chain::Events).id + 1,
             at,
             code: code.map(|code| code.as_str().to_owned()),
             kind: draft.kind.as_str().to_owned(),
@@ -113,12 +106,13 @@ impl Tx<'_> {
             order_id: draft.order_id.as_ref().map(|id| id.as_str().to_owned()),
             result_code: draft.result_code.clone(),
             detail: draft.detail.clone(),
-            hash: GENESIS,
+            hash: [0; 32],
+            request_id: self.request.clone(),
         };
-        row.hash = link(&self.chain.hash, &row);
+        row.hash = self.chain(Chain::Events, row.id, &row.digest());
         self.connection
             .prepare_cached(
-                "INSERT INTO event VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                "INSERT INTO event VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
             )?
             .execute(rusqlite::params![
                 row.id,
@@ -132,8 +126,8 @@ impl Tx<'_> {
                 row.result_code,
                 row.detail,
                 row.hash,
+                row.request_id,
             ])?;
-        self.chain = ChainHead { id: row.id, hash: row.hash };
         Ok(())
     }
 }
@@ -144,26 +138,13 @@ impl Snapshot<'_> {
     /// # Errors
     /// [`StoreError::Sql`].
     pub fn events(&self, filter: &EventFilter) -> Result<Vec<EventRow>, StoreError> {
-        let mut sql = String::from("SELECT * FROM event WHERE id < :below AND id > :above");
-        for (column, comparison, set) in [
-            ("code", "code = :code", filter.code.is_some()),
-            ("kind", "kind = :kind", filter.kind.is_some()),
-            ("source", "source = :source", filter.source.is_some()),
-            ("order_id", "order_id = :order_id", filter.order_id.is_some()),
-            ("since", "at >= :since", filter.since.is_some()),
-            ("until", "at < :until", filter.until.is_some()),
-        ] {
-            // Each parameter is named in either case, so that one list of bindings serves all.
-            let unset = format!(":{column} IS NULL");
-            sql.push_str(" AND ");
-            sql.push_str(if set { comparison } else { &unset });
-        }
-        sql.push_str(" ORDER BY id DESC LIMIT :limit");
+        let Some((above, below)) = self.ids_between(filter)? else { return Ok(Vec::new()) };
+        let sql = sql(filter);
         let mut statement = self.connection.prepare_cached(&sql)?;
         let rows = statement.query_map(
             named_params! {
-                ":below": filter.below.unwrap_or(i64::MAX),
-                ":above": filter.above.unwrap_or(-1),
+                ":below": below,
+                ":above": above,
                 ":code": filter.code,
                 ":kind": filter.kind,
                 ":source": filter.source,
@@ -177,15 +158,6 @@ impl Snapshot<'_> {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// The last event's hash.
-    ///
-    /// # Errors
-    /// [`StoreError::Sql`].
-    pub(super) fn chain_end(&self) -> Result<Option<[u8; 32]>, StoreError> {
-        let head = ChainHead::load(self.connection)?;
-        Ok((head.id > 0).then_some(head.hash))
-    }
-
     /// When the first event was: about when this installation began.
     ///
     /// # Errors
@@ -197,8 +169,8 @@ impl Snapshot<'_> {
         Ok(at.map(Timestamp::from_ms))
     }
 
-    /// The same, for what is looked at often and goes back a short while: nothing is read that is older than
-    /// the last event before `since`. Where a clock was set back, events before that moment are left out.
+    /// As [`Snapshot::events`], for what is looked at often and goes back a short while: nothing is read that is
+    /// older than the last event before `since`. Where a clock was set back, events before that moment are left out.
     ///
     /// # Errors
     /// [`StoreError::Sql`].
@@ -212,58 +184,46 @@ impl Snapshot<'_> {
         self.events(&EventFilter { above: older.max(filter.above), ..filter.clone() })
     }
 
-    /// Walks the chain from its beginning.
-    ///
-    /// # Errors
-    /// [`StoreError::Sql`].
-    pub fn verify_chain(&self) -> Result<ChainReport, StoreError> {
-        let mut statement = self.connection.prepare("SELECT * FROM event ORDER BY id")?;
-        let mut rows = statement.query([])?;
-        let (mut events, mut before) = (0, GENESIS);
-        while let Some(row) = rows.next()? {
-            let row = from_row(row)?;
-            if row.id != events + 1 || row.hash != link(&before, &row) {
-                return Ok(ChainReport { events, broken_at: Some(row.id) });
-            }
-            before = row.hash;
-            events += 1;
+    /// Between which ids the events wanted lie. The list is ordered by ids, because a clock may have been set
+    /// back; `None` when there is none.
+    fn ids_between(&self, filter: &EventFilter) -> Result<Option<(i64, i64)>, StoreError> {
+        let (above, below) = (filter.above.unwrap_or(-1), filter.below.unwrap_or(i64::MAX));
+        let any_time = filter.since.is_none() && filter.until.is_none();
+        if any_time || filter.code.is_some() || filter.order_id.is_some() {
+            return Ok(Some((above, below)));
         }
-        Ok(ChainReport { events, broken_at: None })
+        let found = self.ids_of_time(filter.since, filter.until)?;
+        Ok(found.map(|(after, before)| (above.max(after), below.min(before))))
     }
 }
 
-/// SHA-256 over the hash before and every column but the hash. Each column is preceded by its length
-/// as eight bytes, big-endian, and an absent one by eight bytes of 0xff, so that no two rows share a text.
-fn link(before: &[u8; 32], row: &EventRow) -> [u8; 32] {
-    let mut context = Context::new(&SHA256);
-    context.update(before);
-    context.update(&row.id.to_be_bytes());
-    context.update(&row.at.as_ms().to_be_bytes());
-    let columns = [
-        row.code.as_deref(),
-        Some(&row.kind),
-        Some(&row.source),
-        row.from.as_deref(),
-        row.to.as_deref(),
-        row.order_id.as_deref(),
-        row.result_code.as_deref(),
-        Some(&row.detail),
-    ];
-    for column in columns {
-        match column {
-            Some(text) => {
-                context.update(&(text.len() as u64).to_be_bytes());
-                context.update(text.as_bytes());
-            }
-            None => context.update(&[0xff; 8]),
-        }
+/// The statement for a filter. One column leads, by its index; a plus keeps the others out of the
+/// planner's choice, which knows nothing of how many rows each would leave.
+fn sql(filter: &EventFilter) -> String {
+    let (code, order) = (filter.code.is_some(), filter.order_id.is_some());
+    let kind = filter.kind.is_some();
+    let mut sql = String::from("SELECT * FROM event WHERE id < :below AND id > :above");
+    for (column, comparison, set, leads) in [
+        ("code", "code = :code", code, true),
+        ("order_id", "order_id = :order_id", order, !code),
+        ("kind", "kind = :kind", kind, !code && !order),
+        ("source", "source = :source", filter.source.is_some(), !code && !order && !kind),
+        ("since", "at >= :since", filter.since.is_some(), false),
+        ("until", "at < :until", filter.until.is_some(), false),
+    ] {
+        // Each parameter is named in either case, so that one list of bindings serves all.
+        let condition = match (set, leads) {
+            (false, _) => format!(" AND :{column} IS NULL"),
+            (true, true) => format!(" AND {comparison}"),
+            (true, false) => format!(" AND +{comparison}"),
+        };
+        sql.push_str(&condition);
     }
-    let mut hash = GENESIS;
-    hash.copy_from_slice(context.finish().as_ref());
-    hash
+    sql.push_str(" ORDER BY id DESC LIMIT :limit");
+    sql
 }
 
-fn from_row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
+pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
     Ok(EventRow {
         id: row.get(0)?,
         at: Timestamp::from_ms(row.get(1)?),
@@ -276,5 +236,65 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
         result_code: row.get(8)?,
         detail: row.get(9)?,
         hash: row.get(10)?,
+        request_id: row.get(11)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::Connection;
+
+    /// What SQLite is going to do.
+    fn plan(connection: &Connection, sql: &str) -> String {
+        let mut statement =
+            connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("a statement");
+        // Nothing is bound, because nothing is run.
+        let mut rows = statement.raw_query();
+        let mut steps = Vec::new();
+        while let Some(row) = rows.next().expect("a plan") {
+            steps.push(row.get::<_, String>(3).expect("text"));
+        }
+        steps.join("; ")
+    }
+
+    #[test]
+    fn each_question_goes_by_an_index_and_nothing_is_sorted() {
+        let connection = Connection::open_in_memory().expect("a database");
+        connection.execute_batch(include_str!("../../schema.sql")).expect("made");
+        let text = || Some("x".to_owned());
+        let at = Some(Timestamp::from_ms(1));
+        let any = EventFilter::default();
+        for (filter, index) in [
+            (EventFilter { code: text(), ..any.clone() }, "event_by_code (code=? AND id"),
+            (EventFilter { order_id: text(), ..any.clone() }, "event_by_order (order_id=? AND id"),
+            (EventFilter { kind: text(), ..any.clone() }, "event_by_kind (kind=? AND id"),
+            (
+                EventFilter {
+                    code: text(),
+                    kind: text(),
+                    source: text(),
+                    since: at,
+                    ..any.clone()
+                },
+                "event_by_code (code=? AND id",
+            ),
+            (
+                EventFilter { order_id: text(), kind: text(), until: at, ..any.clone() },
+                "event_by_order (order_id=? AND id",
+            ),
+            (
+                EventFilter { kind: text(), source: text(), since: at, ..any.clone() },
+                "event_by_kind (kind=? AND id",
+            ),
+            (
+                EventFilter { source: text(), until: at, ..any.clone() },
+                "event_by_source (source=? AND id",
+            ),
+            (EventFilter { since: at, until: at, ..any }, "PRIMARY KEY (rowid"),
+        ] {
+            let plan = plan(&connection, &sql(&filter));
+            assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{filter:?}: {plan}");
+        }
+    }
 }

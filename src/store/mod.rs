@@ -4,11 +4,14 @@
 //! transaction takes a [`Tx`]; the time is always an argument, never `now()` in SQL.
 
 mod alarms;
+mod archive;
 mod backup;
 mod callbacks;
+pub mod chain;
 mod deaf_gaps;
 mod diagnoses;
 mod dial_tests;
+mod event_hours;
 mod events;
 mod facts;
 mod jobs;
@@ -17,22 +20,26 @@ mod notices;
 mod orders;
 mod outbox;
 mod reader;
+mod relink;
 mod restore;
 mod retry_windows;
 mod schema;
 mod unannounced;
 mod usage;
+mod verify;
 mod versions;
 mod writer;
 
 pub use alarms::{AlarmFacts, AlarmRow};
+pub use archive::{ReadOnly, Selection};
 pub use backup::{BackupError, Inventory, back_up, examine, peek_fact};
 pub use callbacks::{
     CallbackDraft, CallbackFilter, CallbackRow, LedgerEntry, Orphan, Replay, Verdict,
 };
+pub use chain::{Chain, Heads, Link};
 pub use deaf_gaps::{DeafGap, MissedCall, Neighbour};
 pub use diagnoses::{DIAGNOSES_APART_MS, DiagnosisDraft, DiagnosisRow};
-pub use events::{ChainReport, EventFilter, EventRow};
+pub use events::{EventFilter, EventRow};
 pub use jobs::{JobRun, ProbeDraft, ProbeRow};
 pub use licenses::{LicenseFilter, LicenseRow, LicenseSort};
 pub use notices::{Notice, Undelivered};
@@ -46,10 +53,12 @@ pub use unannounced::Unannounced;
 pub use usage::{
     UsageBatch, UsageDay, UsageEnd, UsageFilter, UsageLimits, UsageRow, UsageState, UsageTrouble,
 };
+pub use verify::{ChainReport, Noted};
 pub use versions::Version;
 pub use writer::{Tx, WriterEnd, WriterStats};
 
 use crate::domain::license::Code;
+use crate::telemetry::request_id;
 use reader::Readers;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -81,6 +90,16 @@ pub enum StoreError {
     /// A row holds what no version of this program writes.
     #[error("the row {0} is damaged: restore a backup or run an integrity check")]
     Damaged(String),
+    /// A row of a chain is not as it was written.
+    #[error(
+        "the chain of {chain} is broken at row {id}: somebody changed the database by hand; keep a copy of the file, and compare it with a backup"
+    )]
+    ChainBroken {
+        /// Which chain.
+        chain: &'static str,
+        /// The first row that is wrong or missing.
+        id: i64,
+    },
 }
 
 /// Why the database was not opened.
@@ -109,6 +128,18 @@ pub enum OpenError {
         /// Ours.
         known: i64,
     },
+    /// The file was written by an older version, and nobody may write to it here.
+    #[error(
+        "{file} has schema {found}, this program reads {known}: start the daemon of this version once"
+    )]
+    Older {
+        /// The database file.
+        file: PathBuf,
+        /// Its `user_version`.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
     /// The file is not ours.
     #[error("{0} is not a database of authcoded: move it away, or correct data-dir")]
     Foreign(PathBuf),
@@ -120,15 +151,17 @@ pub enum OpenError {
         /// What SQLite found.
         what: String,
     },
-    /// Somebody or something has changed, removed or moved an event.
+    /// Somebody or something has changed, removed or moved a row of a chain.
     #[error(
-        "{file}: the chain of events does not hold at event {event}: it was changed, or one before it removed; restore a backup, and find out by whom"
+        "{file}: the chain of {chain} does not hold at row {row}: it was changed, or one before it removed; restore a backup, and find out by whom"
     )]
     Chain {
         /// The database file.
         file: PathBuf,
-        /// The first event whose link does not hold.
-        event: i64,
+        /// Which chain.
+        chain: &'static str,
+        /// The first row whose link does not hold.
+        row: i64,
     },
     /// The copy that is made before a new schema could not be made.
     #[error("the schema was not changed, because no copy could be made before: {0}")]
@@ -225,7 +258,15 @@ impl Store {
     where
         F: FnOnce(&mut Tx<'_>) -> Result<(), StoreError> + Send + 'static,
     {
-        self.writer.post(work)
+        self.writer.post(request_id(), work)
+    }
+
+    /// The same for a request that has been answered; what is stored bears its id.
+    pub fn post_as<F>(&self, request: Option<String>, work: F) -> bool
+    where
+        F: FnOnce(&mut Tx<'_>) -> Result<(), StoreError> + Send + 'static,
+    {
+        self.writer.post(request, work)
     }
 
     /// A quick read by key, on the calling thread: microseconds.

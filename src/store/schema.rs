@@ -4,6 +4,7 @@
 
 use super::OpenError;
 use super::backup::back_up;
+use super::relink::relink;
 use rusqlite::{Connection, OpenFlags};
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -30,16 +31,32 @@ const LOCK_LOOK_EVERY: Duration = Duration::from_millis(10);
 /// The schema this program knows, as a fresh file gets it.
 const SCHEMA: &str = include_str!("../../schema.sql");
 /// Its number.
-const KNOWN: i64 = 7;
+const KNOWN: i64 = 8;
 /// What brings an older file up to date: the first one turns schema 1 into 2, and so on.
-const STEPS: [&str; 6] = [
-    include_str!("steps/usage.sql"),
-    include_str!("steps/order_notice.sql"),
-    include_str!("steps/dial_test.sql"),
-    include_str!("steps/retry_window.sql"),
-    include_str!("steps/signature_doctor.sql"),
-    include_str!("steps/alarm.sql"),
+const STEPS: [Step; 7] = [
+    Step::sql(include_str!("steps/usage.sql")),
+    Step::sql(include_str!("steps/order_notice.sql")),
+    Step::sql(include_str!("steps/dial_test.sql")),
+    Step::sql(include_str!("steps/retry_window.sql")),
+    Step::sql(include_str!("steps/signature_doctor.sql")),
+    Step::sql(include_str!("steps/alarm.sql")),
+    Step { sql: include_str!("steps/chain.sql"), then: relink },
 ];
+/// The first one with chains over events and callbacks, by digests.
+pub(super) const WITH_CHAINS: i64 = 8;
+
+/// A step from one schema to the next: SQL, and then what SQL cannot say.
+#[derive(Clone, Copy)]
+struct Step {
+    sql: &'static str,
+    then: fn(&Connection) -> rusqlite::Result<()>,
+}
+
+impl Step {
+    const fn sql(sql: &'static str) -> Self {
+        Self { sql, then: |_| Ok(()) }
+    }
+}
 
 /// Takes the folder, making it (0700) if need be.
 pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
@@ -120,6 +137,16 @@ pub(super) fn open_for_reading(file: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
+/// Opens the file beside whoever writes it, if it is of this version.
+pub(super) fn open_beside(file: &Path) -> Result<Connection, OpenError> {
+    let connection = open_for_reading(file)?;
+    let found = identify(file, &connection)?;
+    if found < KNOWN {
+        return Err(OpenError::Older { file: file.to_owned(), found, known: KNOWN });
+    }
+    Ok(connection)
+}
+
 fn is_empty(file: &Path, connection: &Connection) -> Result<bool, OpenError> {
     let tables: i64 = connection
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
@@ -167,11 +194,12 @@ fn copy_before_steps(file: &Path, version: i64) -> Result<(), OpenError> {
 fn migrate(file: &Path, connection: &mut Connection) -> Result<(), OpenError> {
     let fail = |source| sqlite(file, source);
     let version = user_version(file, connection)?;
-    let fresh = (KNOWN, SCHEMA);
+    let fresh = (KNOWN, Step::sql(SCHEMA));
     let steps = if version == 0 { vec![fresh] } else { (2..).zip(STEPS).collect() };
     for (next, step) in steps.into_iter().filter(|(next, _)| *next > version) {
         let transaction = connection.transaction().map_err(fail)?;
-        transaction.execute_batch(step).map_err(fail)?;
+        transaction.execute_batch(step.sql).map_err(fail)?;
+        (step.then)(&transaction).map_err(fail)?;
         transaction.pragma_update(None, "user_version", next).map_err(fail)?;
         transaction.commit().map_err(fail)?;
     }
@@ -233,12 +261,17 @@ pub(super) fn sqlite(file: &Path, source: rusqlite::Error) -> OpenError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{Chain, ChainReport, Snapshot};
 
     /// The schema that each earlier version made, the oldest first.
-    const EARLIER: [&str; 3] = [
+    const EARLIER: [&str; 7] = [
         include_str!("../../tests/schemas/1.sql"),
         include_str!("../../tests/schemas/2.sql"),
         include_str!("../../tests/schemas/3.sql"),
+        include_str!("../../tests/schemas/4.sql"),
+        include_str!("../../tests/schemas/5.sql"),
+        include_str!("../../tests/schemas/6.sql"),
+        include_str!("../../tests/schemas/7.sql"),
     ];
 
     /// Every table and index: its name and its columns, without comments and spacing.
@@ -272,7 +305,22 @@ mod tests {
                  registered_at, buyer_waits) VALUES ('PL1', 'issued', 'unknown', 0, 1, 0)",
             )
             .expect("stored");
+            old.execute_batch(
+                "INSERT INTO event VALUES (1, 5, 'PL1', 'registered', 'operator', NULL, 'issued', \
+                 NULL, NULL, 'one', zeroblob(32)), \
+                 (2, 6, NULL, 'job', 'timer', NULL, NULL, NULL, NULL, 'two', zeroblob(32)); \
+                 INSERT INTO callback (id, received_at, activity, code, test, signed_at, verdict, \
+                 result_code, detail, duration_ms, settled_at, body) VALUES \
+                 (1, 5, 'a', 'PL1', 0, 5, 'applied', '000000', '', 0, NULL, x'00'), \
+                 (2, 5, 'a', 'PL1', 1, 5, 'test', '000000', '', 0, NULL, x'00'), \
+                 (3, 5, 'a', NULL, 0, NULL, 'refused', '000001', '', 0, NULL, x'00')",
+            )
+            .expect("stored");
             migrate(file, &mut old).expect("brought up to date");
+            for (chain, rows) in Chain::ALL.into_iter().zip([2, 2, 1]) {
+                let report = Snapshot { connection: &old }.verify_chain(chain).expect("a walk");
+                assert_eq!(report, ChainReport { rows, broken_at: None }, "{chain:?}");
+            }
             assert_eq!(user_version(file, &old).expect("a number"), KNOWN);
             assert_eq!(shape(&old), shape(&fresh), "from schema {version}");
             let kept: i64 = old

@@ -346,15 +346,22 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// [`StoreError::Sql`].
-    pub fn prune_usage(&mut self, day: i64, limit: i64) -> Result<usize, StoreError> {
+    pub fn prune_usage(
+        &mut self,
+        day: i64,
+        frozen_before: Timestamp,
+        limit: usize,
+    ) -> Result<usize, StoreError> {
         Ok(self
             .connection
             .prepare_cached(
                 "DELETE FROM usage WHERE (day, code, client, active_num) IN \
                  (SELECT day, code, client, active_num FROM usage \
-                  WHERE day < ?1 AND state IN ('sent','failed') LIMIT ?2)",
+                  WHERE day < ?1 AND state IN ('sent','failed') AND NOT EXISTS \
+                  (SELECT 1 FROM event WHERE code = usage.code AND +kind = 'frozen' AND +at >= ?3) \
+                  LIMIT ?2)",
             )?
-            .execute((day, limit))?)
+            .execute((day, i64::try_from(limit).unwrap_or(i64::MAX), frozen_before.as_ms()))?)
     }
 }
 

@@ -5,11 +5,12 @@
 //! commit; a failed job leaves no trace; a commit that fails for any reason but a full disk ends the
 //! thread, and with it the process.
 
-use super::events::ChainHead;
+use super::chain::{Chain, Heads};
 use super::reader::{Commits, Pools};
 use super::versions::Versions;
 use super::{OpenError, StoreError};
 use crate::domain::state::State;
+use crate::telemetry::request_id;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -50,7 +51,9 @@ pub struct WriterStats {
 /// What runs inside the transaction takes this.
 pub struct Tx<'a> {
     pub(super) connection: &'a Connection,
-    pub(super) chain: ChainHead,
+    pub(super) heads: Heads,
+    /// The request that the job under way is for.
+    pub(super) request: Option<String>,
     pub(super) moved: [i64; State::ALL.len()],
     pub(super) versions: &'a Versions,
     /// Places in [`Versions`] of the codes whose rows were written.
@@ -68,6 +71,8 @@ pub(super) struct Checkpoint {
 pub(super) type OnCommit = Box<dyn Fn(u32, Duration) + Send>;
 
 trait Job: Send {
+    /// The request it is for, if it is for one.
+    fn request(&mut self) -> Option<String>;
     /// Runs in its savepoint. Returns whether to keep what it did.
     fn run(&mut self, tx: &mut Tx<'_>) -> bool;
     /// Answers whoever waits; `committed` is how the group's commit went.
@@ -103,7 +108,7 @@ pub(super) fn start(
     checkpoint: Checkpoint,
     on_commit: OnCommit,
 ) -> Result<(Handle, oneshot::Receiver<WriterEnd>), OpenError> {
-    let chain = ChainHead::load(&connection)
+    let heads = Heads::load(&connection)
         .map_err(|source| OpenError::Sqlite { file: checkpoint.file.clone(), source })?;
     let (queue, jobs) = sync_channel(QUEUE);
     let counters = Arc::new(Counters::default());
@@ -112,7 +117,7 @@ pub(super) fn start(
     let shared = Arc::clone(&counters);
     let pools = checkpoint.pools.clone();
     let mut writer =
-        Writer { connection, chain, jobs, counters, commits, versions, on_commit, pools };
+        Writer { connection, heads, jobs, counters, commits, versions, on_commit, pools };
     thread::Builder::new()
         .name("writer".to_owned())
         .spawn(move || {
@@ -136,15 +141,16 @@ impl Handle {
         F: FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        self.send(Box::new(Work { run: Some(work), result: None, answer: Some(answer) }))?;
+        let request = request_id();
+        self.send(Box::new(Work { request, run: Some(work), result: None, answer: Some(answer) }))?;
         answered.await.unwrap_or(Err(StoreError::WriterGone))
     }
 
-    pub(super) fn post<F>(&self, work: F) -> bool
+    pub(super) fn post<F>(&self, request: Option<String>, work: F) -> bool
     where
         F: FnOnce(&mut Tx<'_>) -> Result<(), StoreError> + Send + 'static,
     {
-        self.send(Box::new(Work { run: Some(work), result: None, answer: None })).is_ok()
+        self.send(Box::new(Work { request, run: Some(work), result: None, answer: None })).is_ok()
     }
 
     fn send(&self, job: Box<dyn Job>) -> Result<(), StoreError> {
@@ -173,6 +179,7 @@ impl Handle {
 }
 
 struct Work<T, F> {
+    request: Option<String>,
     run: Option<F>,
     result: Option<Result<T, StoreError>>,
     answer: Option<oneshot::Sender<Result<T, StoreError>>>,
@@ -183,6 +190,10 @@ where
     T: Send,
     F: FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send,
 {
+    fn request(&mut self) -> Option<String> {
+        self.request.take()
+    }
+
     fn run(&mut self, tx: &mut Tx<'_>) -> bool {
         self.result = self.run.take().map(|work| work(tx));
         matches!(self.result, Some(Ok(_)))
@@ -217,7 +228,7 @@ fn not_committed(error: &StoreError) -> StoreError {
 
 struct Writer {
     connection: Connection,
-    chain: ChainHead,
+    heads: Heads,
     jobs: Receiver<Message>,
     counters: Arc<Counters>,
     commits: Commits,
@@ -296,7 +307,8 @@ impl Writer {
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map_err(classify)?;
         let mut tx = Tx {
             connection: &self.connection,
-            chain: self.chain.clone(),
+            heads: self.heads,
+            request: None,
             moved: [0; 6],
             versions: &self.versions,
             changed: Vec::new(),
@@ -305,9 +317,11 @@ impl Writer {
             tx.savepoint(job.as_mut()).map_err(classify)?;
         }
         tx.store_moves().map_err(classify)?;
-        let (chain, changed) = (tx.chain, tx.changed);
+        tx.store_heads(&self.heads).map_err(classify)?;
+        tx.enter_hours(self.heads.of(Chain::Events).id).map_err(classify)?;
+        let (heads, changed) = (tx.heads, tx.changed);
         self.connection.prepare_cached("COMMIT")?.execute([]).map_err(classify)?;
-        self.chain = chain;
+        self.heads = heads;
         Ok(changed)
     }
 
@@ -322,9 +336,10 @@ impl Writer {
 impl Tx<'_> {
     fn savepoint(&mut self, job: &mut dyn Job) -> rusqlite::Result<()> {
         self.connection.prepare_cached("SAVEPOINT job")?.execute([])?;
-        let (chain, moved) = (self.chain.clone(), self.moved);
+        let (heads, moved) = (self.heads, self.moved);
+        self.request = job.request();
         if !job.run(self) {
-            self.chain = chain;
+            self.heads = heads;
             self.moved = moved;
             if self.connection.is_autocommit() {
                 // SQLite has rolled back everything by itself: a full disk, or an input/output error.

@@ -139,7 +139,9 @@ async fn a_backup_that_is_killed_leaves_nothing_under_its_name() {
 #[tokio::test]
 async fn a_restore_refuses_what_is_no_backup_of_ours_and_changes_nothing() {
     let place = Place::with(300).await;
-    for name in ["good.db", "damaged.db", "cut.db", "chain.db", "newer.db", "foreign.db"] {
+    for name in
+        ["good.db", "damaged.db", "cut.db", "chain.db", "calls.db", "newer.db", "foreign.db"]
+    {
         assert!(place.run(&["backup", name]).status.success());
     }
     let mut bytes = std::fs::read(place.path("damaged.db")).expect("there");
@@ -149,6 +151,11 @@ async fn a_restore_refuses_what_is_no_backup_of_ours_and_changes_nothing() {
     std::fs::write(place.path("cut.db"), &bytes[..8_192]).expect("written");
     std::fs::write(place.path("text.db"), "no database".repeat(1_000)).expect("written");
     place.sql("chain.db", "UPDATE event SET detail = 'nothing to see' WHERE id = 7");
+    place.sql(
+        "calls.db",
+        "INSERT INTO callback (received_at, activity, test, verdict, result_code, detail, \
+         duration_ms, body, hash) VALUES (1, 'a', 0, 'refused', '000001', '', 0, x'', zeroblob(32))",
+    );
     place.sql("newer.db", "PRAGMA user_version = 900");
     place.sql("foreign.db", "PRAGMA application_id = 7");
     let before = examine(&place.path("data/authcoded.db")).expect("whole");
@@ -156,7 +163,8 @@ async fn a_restore_refuses_what_is_no_backup_of_ours_and_changes_nothing() {
         ("damaged.db", "is damaged"),
         ("cut.db", "is damaged"),
         ("text.db", "is damaged"),
-        ("chain.db", "does not hold at event 7"),
+        ("chain.db", "the chain of events does not hold at row 7"),
+        ("calls.db", "the chain of callbacks does not hold at row 1"),
         ("newer.db", "has schema 900"),
         ("foreign.db", "is not a database of authcoded"),
         ("nothing.db", "no such database"),

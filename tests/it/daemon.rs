@@ -22,7 +22,7 @@ mod leases;
 mod lists;
 mod lives;
 mod logs;
-mod market;
+pub(crate) mod market;
 mod marketplace_codes;
 mod notifications;
 mod orders;
@@ -41,7 +41,7 @@ mod unknown_codes;
 mod usage;
 mod usage_storm;
 mod watches;
-mod wire;
+pub(crate) mod wire;
 
 use authcoded::clock::Clock;
 use authcoded::domain::time::Timestamp;

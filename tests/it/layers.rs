@@ -11,7 +11,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("telemetry", &["domain"]),
     ("config", &["domain", "telemetry"]),
     ("protocol", &["domain"]),
-    ("store", &["domain"]),
+    ("store", &["domain", "telemetry"]),
     ("marketplace", &["domain", "protocol", "clock", "telemetry"]),
     ("lifecycle", &["domain", "protocol", "store", "marketplace", "clock", "telemetry"]),
     ("guard", &["domain", "protocol", "store", "marketplace", "lifecycle", "clock", "telemetry"]),
@@ -92,6 +92,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("toml", &["config", "simulator"]),
     ("sd_notify", &["daemon", "schedule"]),
+    ("tar", &["cli"]),
     ("anyhow", &["cli", "daemon", "main"]),
 ];
 

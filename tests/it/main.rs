@@ -8,11 +8,13 @@
 
 mod backups;
 mod centuries;
+mod chains;
 mod cli;
 mod codes;
 mod crash;
 mod daemon;
 mod decide;
+mod evidence;
 mod exploration;
 mod layers;
 mod lives;

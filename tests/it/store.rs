@@ -6,8 +6,8 @@ use authcoded::domain::state::State;
 use authcoded::domain::time::{DAY_MS, Timestamp};
 use authcoded::domain::transition::{EventDraft, EventKind, Source};
 use authcoded::store::{
-    CallbackDraft, CallbackFilter, ChainReport, EventFilter, Held, OpenError, ProbeDraft, Store,
-    StoreError, Verdict, WriterEnd,
+    CallbackDraft, CallbackFilter, Chain, ChainReport, EventFilter, Held, OpenError, ProbeDraft,
+    Store, StoreError, Verdict, WriterEnd,
 };
 use std::path::Path;
 use tempfile::TempDir;
@@ -37,7 +37,7 @@ async fn add(store: &Store, n: u32, keep: bool) -> Result<(), StoreError> {
 }
 
 fn chain(store: &Store) -> ChainReport {
-    store.read(|snapshot| snapshot.verify_chain()).expect("readable")
+    store.read(|snapshot| snapshot.verify_chain(Chain::Events)).expect("readable")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,11 +57,11 @@ async fn jobs_of_one_group_succeed_and_fail_by_themselves() {
     assert_eq!(kept, 266);
     let counts = store.read(|snapshot| snapshot.license_counts()).expect("counted");
     assert_eq!(counts[State::Issued as usize], (State::Issued, kept));
-    assert_eq!(chain(&store), ChainReport { events: kept, broken_at: None });
+    assert_eq!(chain(&store), ChainReport { rows: kept, broken_at: None });
     close(store, held).await;
     let (store, held) = open(folder.path()).expect("opened again");
     add(&store, 1_000, true).await.expect("stored");
-    assert_eq!(chain(&store), ChainReport { events: kept + 1, broken_at: None });
+    assert_eq!(chain(&store), ChainReport { rows: kept + 1, broken_at: None });
     close(store, held).await;
 }
 
@@ -84,8 +84,8 @@ async fn an_idle_snapshot_does_not_hold_up_the_end() {
     let (store, held) = open(folder.path()).expect("opened");
     add(&store, 1, true).await.expect("stored");
     // Both kinds of readers keep the snapshot they have read.
-    assert_eq!(chain(&store).events, 1);
-    store.list(|snapshot| snapshot.verify_chain()).await.expect("readable");
+    assert_eq!(chain(&store).rows, 1);
+    store.list(|snapshot| snapshot.verify_chain(Chain::Events)).await.expect("readable");
     let began = std::time::Instant::now();
     close(store, held).await;
     // A checkpoint that is held up waits five seconds and leaves the log as it is.
@@ -205,6 +205,10 @@ async fn the_upkeep_forgets_test_traffic_and_heartbeats_by_their_own_age() {
         detail: String::new(),
         duration_ms: 0,
         body: Vec::new(),
+        head: "{}".into(),
+        reply: Vec::new(),
+        clock_skew_ms: None,
+        doctor: None,
     };
     let probe = |started_at| ProbeDraft {
         slot: "a slot".to_owned(),
@@ -233,7 +237,9 @@ async fn the_upkeep_forgets_test_traffic_and_heartbeats_by_their_own_age() {
         .expect("stored");
     let pruned = store
         .write(move |tx| {
-            let callbacks = tx.prune_callbacks(days_ago(180), days_ago(14), 500)?;
+            let old = |days| move |at, _| at < days_ago(days);
+            let callbacks = tx.prune_callbacks(Chain::Callbacks, old(180), 500)?
+                + tx.prune_callbacks(Chain::Tests, old(14), 500)?;
             Ok((callbacks, tx.prune_probes(days_ago(180))?))
         })
         .await;

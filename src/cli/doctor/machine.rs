@@ -91,13 +91,15 @@ fn database(config: &Config, found: &mut Findings) {
             let text =
                 format!("schema {}, {} codes, every page is whole", held.schema, rows("license"));
             found.ok("database", text);
-            found.ok("event chain", format!("holds over {} events", rows("event")));
+            let text =
+                format!("hold over {} events and {} callbacks", rows("event"), rows("callback"));
+            found.ok("chains", text);
         }
         Err(error @ OpenError::Chain { .. }) => {
             found.fail(
-                "event chain",
+                "chains",
                 error.to_string(),
-                "compare the events with your backups and logs",
+                "compare the rows with your backups and logs; `authcoded evidence verify` looks at each chain",
             );
         }
         Err(error) => {

@@ -10,6 +10,7 @@ use crate::http::body::Query;
 use crate::http::problem::Answer;
 use crate::store::CallbackRow;
 use maud::{Markup, html};
+use serde_json::Value;
 
 impl Page {
     pub(super) fn callback(
@@ -52,15 +53,45 @@ fn came(view: &View, row: &CallbackRow) -> Markup {
         (Text::Activity, activity),
         (Text::Code, callback_code(view, row)),
         (Text::TestTraffic, html! { (view.t(test)) }),
+        (Text::ClockAhead, clock_ahead(view, row.clock_skew_ms)),
+        (Text::RequestId, html! { code { (view.maybe(row.request_id.as_deref())) } }),
     ];
     html! {
         section {
             h2 { (view.t(Text::WhatCame)) }
             (facts(view, &rows))
+            @if let Some(head) = &row.head {
+                h3 { (view.t(Text::HeadAsReceived)) }
+                pre tabindex="0" { code { (head_lines(head)) } }
+            }
             h3 { (view.t(Text::BodyAsReceived)) }
             pre tabindex="0" { code { (String::from_utf8_lossy(&row.body)) } }
         }
     }
+}
+
+/// How far our clock was ahead of the marketplace's when the call came.
+fn clock_ahead(view: &View, ms: Option<i64>) -> Markup {
+    html! {
+        @match ms {
+            Some(ms) => { (ms) " " (view.t(Text::Milliseconds)) }
+            None => (view.t(Text::NotKnown)),
+        }
+    }
+}
+
+/// The head line by line, as it came over the wire; the text itself if it is none of ours.
+fn head_lines(head: &str) -> String {
+    let Ok(parsed) = serde_json::from_str::<Value>(head) else { return head.to_owned() };
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut lines = vec![format!("{} {}", text(&parsed["method"]), text(&parsed["target"]))];
+    for header in parsed["headers"].as_array().into_iter().flatten() {
+        lines.push(format!("{}: {}", text(&header[0]), text(&header[1])));
+    }
+    if let Some(omitted) = parsed["omitted"].as_u64().filter(|omitted| *omitted > 0) {
+        lines.push(format!("… (+{omitted})"));
+    }
+    lines.join("\n")
 }
 
 fn decided(view: &View, row: &CallbackRow) -> Markup {
@@ -91,5 +122,14 @@ fn answered(view: &View, row: &CallbackRow) -> Markup {
         ),
         (Text::Took, html! { (row.duration_ms) " " (view.t(Text::Milliseconds)) }),
     ];
-    html! { section { h2 { (view.t(Text::WhatWasAnswered)) } (facts(view, &rows)) } }
+    html! {
+        section {
+            h2 { (view.t(Text::WhatWasAnswered)) }
+            (facts(view, &rows))
+            @if let Some(reply) = &row.reply {
+                h3 { (view.t(Text::ReplyAsSent)) }
+                pre tabindex="0" { code { (String::from_utf8_lossy(reply)) } }
+            }
+        }
+    }
 }

@@ -278,6 +278,12 @@ impl Sheet<'_> {
         html! { section { h2 { (view.t(Text::Facts)) } (facts(view, &rows)) } }
     }
 
+    /// A code is any text, so it is quoted for a shell.
+    fn evidence_command(&self) -> String {
+        let code = self.row.license.code.as_str().replace('\'', r"'\''");
+        format!("authcoded evidence evidence.tar --code '{code}'")
+    }
+
     fn timeline(&self, view: &View) -> Markup {
         let columns =
             [Text::At, Text::What, Text::From, Text::Change, Text::Answered, Text::Details];
@@ -292,6 +298,7 @@ impl Sheet<'_> {
                 p .hint { (view.t(Text::TimelineHint)) }
                 (table(view, &columns, &rows))
                 (ways_on(view, start.as_deref(), next.as_deref()))
+                p .hint { (view.t(Text::EvidenceHint)) " " code { (self.evidence_command()) } }
             }
         }
     }

@@ -244,7 +244,13 @@ texts! {
     WhatCame: "收到的内容", "What came";
     WhatWasDecided: "如何判定", "What was decided";
     WhatWasAnswered: "如何应答", "What was answered";
+    HeadAsReceived: "请求头原文（签名等只保留其 SHA-256）", "The head as received (of signatures, only the SHA-256)";
     BodyAsReceived: "请求体原文", "The body as received";
+    ReplyAsSent: "应答原文", "The reply as sent";
+    ClockAhead: "本机时钟快于云商店", "Our clock ahead of KooGallery's";
+    NotKnown: "未知", "not known";
+    RequestId: "请求编号（与日志一致）", "Request id, as in the log";
+    EvidenceHint: "需要证据时，在服务器上运行：", "For evidence of this code, run on the server:";
     DoctorSays: "签名诊断", "What the signature shows";
     Number: "编号", "No.";
     NoCallbacksFound: "没有符合条件的回调。", "No callback is like that.";

@@ -177,6 +177,7 @@ mod tests {
             result_code: None,
             detail: String::new(),
             hash: [0; 32],
+            request_id: None,
         }
     }
 
@@ -194,6 +195,11 @@ mod tests {
             duration_ms: 0,
             doctor: None,
             body: Vec::new(),
+            request_id: None,
+            head: None,
+            reply: None,
+            clock_skew_ms: None,
+            hash: [0; 32],
         }
     }
 

@@ -1,7 +1,7 @@
 //! The books against the database: whatever was acknowledged is there, and everything is there once.
 
 use super::clients::{About, Book, Call};
-use authcoded::store::Store;
+use authcoded::store::{Chain, Store};
 use rusqlite::{Connection, OpenFlags};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,7 +12,7 @@ pub(super) fn audit(book: &Book, data: &Path) -> Vec<String> {
     let calls = book.read(|pages| pages.calls.clone());
     // The store replays the log that the last kill left, and walks its own chain.
     let (store, _held) = Store::open(data, |_, _| ()).expect("the database opens");
-    let chain = store.read(|snapshot| snapshot.verify_chain()).expect("a chain");
+    let chain = store.read(|snapshot| snapshot.verify_chain(Chain::Events)).expect("a chain");
     if chain.broken_at.is_some() {
         faults.push(format!("the event chain is broken: {chain:?}"));
     }

@@ -160,7 +160,7 @@ async fn each_planted_fault_is_named() {
     let database = data.join("authcoded.db");
     let whole = std::fs::read(&database).expect("there");
     at.daemon.edit("UPDATE event SET detail = 'nothing to see' WHERE id = 1");
-    assert_named(&told(&at.config), "event chain", "event 1");
+    assert_named(&told(&at.config), "chains", "chain of events does not hold at row 1");
     std::fs::write(&database, &whole[..8_192]).expect("written");
     assert_named(&told(&at.config), "database", "damaged");
     std::fs::write(&database, &whole).expect("written");

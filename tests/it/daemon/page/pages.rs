@@ -130,7 +130,19 @@ async fn a_code_has_its_facts_its_answer_and_one_timeline() {
     assert_eq!(browser.get("/licenses/PL9").await.status, 404);
     let callback = daemon.last_callback("PL1").await;
     let page = browser.page(&format!("/callbacks/{}", callback["id"])).await;
-    for part in ["What came", "What was decided", "What was answered", "FREEZE", "000000"] {
+    let request = callback["request_id"].as_str().expect("an id");
+    let reply = callback["reply"].as_str().expect("a reply").replace('"', "&quot;");
+    for part in [
+        "What came",
+        "What was decided",
+        "What was answered",
+        "FREEZE",
+        "000000",
+        "POST /",
+        "signature=sha256:",
+        request,
+        &reply,
+    ] {
         assert!(page.contains(part), "{part}");
     }
     for id in ["0", "99999", "x", "-1"] {
