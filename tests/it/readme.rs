@@ -5,10 +5,12 @@ use authcoded::domain::state::State;
 use authcoded::domain::transition::{EventKind, Source};
 use authcoded::schedule::Job;
 use authcoded::telemetry::Metrics;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
+
+mod chinese;
 
 const README: &str = include_str!("../../README.md");
 
@@ -23,30 +25,42 @@ fn printed(args: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-/// The text below a heading, up to the next one of its level or above.
-fn chapter(heading: &str) -> &'static str {
-    let start = README.find(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading}"));
-    let text = &README[start + heading.len() + 2..];
+/// The text of a file below a heading, up to the next one of its level or above.
+fn chapter_of<'a>(text: &'a str, heading: &str) -> &'a str {
+    let start = text.find(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading}"));
+    let text = &text[start + heading.len() + 2..];
     let level = heading.split(' ').next().expect("a level").len();
     let ends = (1..=level).filter_map(|n| text.find(&format!("\n{} ", "#".repeat(n))));
     &text[..ends.min().unwrap_or(text.len())]
 }
 
-/// The first cell of each row of the chapter's first table, without its back quotes.
-fn first_cells(heading: &str) -> Vec<String> {
-    let rows = chapter(heading).lines().skip_while(|line| !line.starts_with("|---"));
-    let rows = rows.skip(1).take_while(|line| line.starts_with('|'));
+fn chapter(heading: &str) -> &'static str {
+    chapter_of(README, heading)
+}
+
+/// The rows of the first table of a text, without its head.
+fn rows(text: &str) -> impl Iterator<Item = &str> {
+    let rows = text.lines().skip_while(|line| !line.starts_with("|---"));
+    rows.skip(1).take_while(|line| line.starts_with('|'))
+}
+
+/// The first cell of each row of the first table, without its back quotes.
+fn first_cells_of(text: &str) -> Vec<String> {
     let cell =
         |row: &str| row.split('|').nth(1).expect("a cell").trim().trim_matches('`').to_owned();
-    rows.map(cell).collect()
+    rows(text).map(cell).collect()
+}
+
+fn first_cells(heading: &str) -> Vec<String> {
+    first_cells_of(chapter(heading))
 }
 
 /// The lines of the fenced blocks of this language.
-fn code(language: &str) -> Vec<&'static str> {
+fn code<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
     let mut lines = Vec::new();
     let mut inside = false;
-    for line in README.lines() {
-        match line.strip_prefix("```") {
+    for line in text.lines() {
+        match line.trim_start().strip_prefix("```") {
             Some(fence) => inside = !inside && fence == language,
             None if inside => lines.push(line),
             None => {}
@@ -193,66 +207,108 @@ fn it_explains_every_kind_of_alarm() {
         authcoded::notify::KINDS.iter().map(|(kind, ..)| (*kind).to_owned()).collect();
     worded.remove("test");
     assert_eq!(worded, made, "src/notify/words.rs");
+    assert_eq!(kinds_with_a_heading(chapter("## What to do when")), made);
+}
+
+/// The kinds of alarms that have a heading of their own, which ends with them.
+fn kinds_with_a_heading(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with("### "));
+    let kinds = headings.flat_map(|line| line.split('`').skip(1).step_by(2));
+    kinds.map(str::to_owned).collect()
 }
 
 #[test]
 fn its_proxy_sample_is_the_shipped_one() {
     let shipped = include_str!("../../packaging/nginx/authcoded.conf");
-    for line in code("nginx") {
+    let shown = code(README, "nginx").into_iter().chain(code(chinese::README, "nginx"));
+    for line in shown {
         assert!(shipped.lines().any(|found| found == line), "{line}");
     }
 }
 
-/// Each command that is shown exists, with each option that it is shown with.
+/// The commands that a text shows, in blocks and within sentences, as their words.
+fn commands(text: &str) -> BTreeSet<Vec<&str>> {
+    // Every other piece between back quotes: a fence is three of them, so a block is one, too.
+    let within = text.split('`').skip(1).step_by(2);
+    let mut found = BTreeSet::new();
+    let blocks = code(text, "sh").into_iter().flat_map(|line| {
+        let line = line.split(" # ").next().unwrap_or(line);
+        line.split(';')
+    });
+    for line in blocks.chain(within) {
+        let line = line.trim();
+        let line = line.strip_prefix("sudo ").unwrap_or(line);
+        if let Some(rest) = line.strip_prefix("authcoded ").or_else(|| line.strip_prefix("a ")) {
+            found.insert(rest.split_whitespace().collect());
+        }
+    }
+    found
+}
+
+/// The words that name a command: those before its first argument or option.
+fn name<'a>(command: &[&'a str]) -> Vec<&'a str> {
+    let is_name = |word: &&&str| word.bytes().all(|byte| byte.is_ascii_lowercase());
+    command.iter().take_while(is_name).copied().collect()
+}
+
+/// Each command that is shown exists, with each option that it is shown with; none is left out.
+fn commands_are_taken(text: &str) {
+    let shown = commands(text);
+    assert!(shown.len() > 40, "only {} commands are shown", shown.len());
+    let mut helps = BTreeMap::new();
+    for command in &shown {
+        let mut args = name(command);
+        args.push("--help");
+        let help = helps.entry(args.clone()).or_insert_with(|| printed(&args));
+        for option in command.iter().filter(|word| word.starts_with("--")) {
+            assert!(help.contains(option), "{}: there is no {option}", command.join(" "));
+        }
+    }
+    for line in printed(&["--help"]).lines().filter_map(|line| line.strip_prefix("  ")) {
+        let command = line.split(' ').next().expect("a word");
+        let is_command =
+            !command.is_empty() && command.bytes().all(|byte| byte.is_ascii_lowercase());
+        if is_command && !["authcoded", "help"].contains(&command) {
+            assert!(shown.iter().any(|words| words[0] == command), "{command} is not shown");
+        }
+    }
+}
+
 #[test]
 fn its_commands_are_taken() {
-    let mut shown = 0;
-    for line in code("sh") {
-        let line = line.split(" # ").next().unwrap_or(line).trim();
-        let Some(rest) = line.strip_prefix("authcoded ").or_else(|| line.strip_prefix("a ")) else {
-            continue;
+    commands_are_taken(README);
+}
+
+/// A heading leads where GitHub makes it lead.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let anchor = |heading: &str| {
+        let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        kept.collect::<String>().to_lowercase().replace(' ', "-")
+    };
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings.map(|line| anchor(line.trim_start_matches('#').trim())).collect()
+}
+
+fn links_lead_somewhere(text: &str) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let here = anchors(text);
+    for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        let (file, place) = link.split_once('#').unwrap_or((link, ""));
+        let leads = if file.is_empty() {
+            here.contains(place)
+        } else if place.is_empty() {
+            root.join(file).exists()
+        } else {
+            let other = std::fs::read_to_string(root.join(file)).expect("a file that is linked");
+            anchors(&other).contains(place)
         };
-        let words: Vec<_> = rest.split_whitespace().collect();
-        let named = words.iter().take_while(|word| word.bytes().all(|b| b.is_ascii_lowercase()));
-        let mut args: Vec<_> = named.copied().collect();
-        args.push("--help");
-        let help = printed(&args);
-        for option in words.iter().filter(|word| word.starts_with("--")) {
-            assert!(help.contains(option), "{line}: there is no {option}");
-        }
-        shown += 1;
-    }
-    assert!(shown > 15, "only {shown} commands are shown");
-    for command in printed(&["--help"]).lines().filter_map(|line| line.strip_prefix("  ")) {
-        let name = command.split(' ').next().expect("a word");
-        let is_command = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase());
-        if is_command && !["authcoded", "help"].contains(&name) {
-            assert!(
-                README.contains(&format!("authcoded {name}"))
-                    || README.contains(&format!("-- {name}")),
-                "{name} is not shown"
-            );
-        }
+        assert!(leads, "{link} leads nowhere");
     }
 }
 
 #[test]
 fn its_links_lead_somewhere() {
-    let anchor = |heading: &str| {
-        let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-'));
-        kept.collect::<String>().to_lowercase().replace(' ', "-")
-    };
-    let headings = README.lines().filter(|line| line.starts_with('#'));
-    let anchors: BTreeSet<_> =
-        headings.map(|line| anchor(line.trim_start_matches('#').trim())).collect();
-    for link in README.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-        if let Some(place) = link.strip_prefix('#') {
-            assert!(anchors.contains(place), "{link} leads nowhere");
-        } else {
-            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(link);
-            assert!(file.exists(), "{link} leads nowhere");
-        }
-    }
+    links_lead_somewhere(README);
 }
 
 /// Each field of the log that is described is written by some line of the program.

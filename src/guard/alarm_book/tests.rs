@@ -139,5 +139,5 @@ async fn a_channel_that_takes_nothing_for_an_hour_is_an_alarm() {
     let told = told(minute(60).plus_ms(1));
     assert_eq!((told.len(), told[0].id.as_str(), told[0].since), (1, "notify-all", NOW));
     assert_eq!(told[0].severity, Severity::High);
-    assert!(told[0].text.ends_with("HTTP 500"), "{}", told[0].text);
+    assert!(told[0].text.ends_with("(HTTP 500)"), "{}", told[0].text);
 }

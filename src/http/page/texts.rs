@@ -365,7 +365,7 @@ texts! {
     KindActivationWaiting: "等待领取", "activation waits";
     KindActivationFailed: "激活失败", "activation failed";
     KindRenewed: "续费", "renewed";
-    KindUnrenewed: "续费退订", "renewal returned";
+    KindUnrenewed: "退续费", "renewal returned";
     KindFrozen: "冻结", "frozen";
     KindThawed: "解冻", "thawed";
     KindReleased: "释放", "released";
@@ -443,7 +443,7 @@ texts! {
     Answer000005: "暂时无法保存，云商店会重发", "could not be stored; the marketplace comes again";
 
     // Activities of callbacks.
-    ActivityRefresh: "续费或续费退订", "renewal or its return";
+    ActivityRefresh: "续费或退续费", "renewal or its return";
     ActivityStatus: "冻结或解冻", "freeze or unfreeze";
     ActivityRelease: "释放", "release";
     ActivityUnreadable: "无法读出", "unreadable";
@@ -466,7 +466,7 @@ texts! {
     StepTcp: "建立连接", "connection is taken";
     StepTls: "TLS 证书链", "certificate chain";
     StepRenewal: "续费", "renewal";
-    StepUnrenewal: "续费退订", "return of a renewal";
+    StepUnrenewal: "退续费", "return of a renewal";
     StepFreeze: "冻结", "freeze";
     StepUnfreeze: "解冻", "unfreeze";
     StepRelease: "释放", "release";
