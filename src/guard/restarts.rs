@@ -158,8 +158,10 @@ fn named(calls: &[FailedCallRow]) -> String {
         let which = if name.order_id.is_empty() { &name.code } else { &name.order_id };
         let what = if name.scene.is_empty() { &name.activity } else { &name.scene };
         let comma = if text.is_empty() { "" } else { ", " };
+        let what = if what.is_empty() { "unreadable" } else { what };
+        let space = if which.is_empty() { "" } else { " " };
         // Writing to a String does not fail.
-        let _ = write!(text, "{comma}{what} {which}");
+        let _ = write!(text, "{comma}{what}{space}{which}");
     }
     if calls.len() > NAMED {
         text.push_str(", …");
@@ -254,6 +256,7 @@ mod tests {
     fn three_calls_are_named_and_more_are_hinted_at() {
         let calls = |n| vec![failed("RENEWAL", ResultCode::NotStored, None); n];
         assert!(!named(&calls(NAMED)).contains('…'));
+        assert_eq!(named(&[failed("", ResultCode::Malformed, None)]), "unreadable");
         assert!(named(&calls(NAMED + 1)).ends_with(", …"));
     }
 

@@ -170,7 +170,12 @@ async fn a_call_nobody_can_read_is_followed_and_test_traffic_is_not() {
     assert!(open[2]["activity"].is_null(), "{open:?}");
     let alarms = daemon.items("/v1/alarms").await;
     let alarm = alarms.iter().find(|alarm| alarm["kind"] == "retry_windows").expect("an alarm");
-    assert!(alarm["text"].as_str().is_some_and(|text| text.contains("repeated: 2 (")), "{alarm}");
+    assert!(
+        alarm["text"]
+            .as_str()
+            .is_some_and(|text| text.ends_with(": 2 (RENEWAL_CHANGE CS-1, unreadable)")),
+        "{alarm}"
+    );
 }
 
 #[tokio::test]
