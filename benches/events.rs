@@ -1,5 +1,5 @@
-//! A million events: how long `log` takes by each of its selections and the timeline of a code, and the memory
-//! that an export of a hundred thousand codes and an archive of everything need.
+//! A million events: how long `log` takes by each of its selections, the timeline and the admin page of a code
+//! with a long history, and the memory that an export of a hundred thousand codes and an archive need.
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -23,8 +23,12 @@ const EVENTS: usize = 1_000_000;
 const CODES: usize = 100_000;
 /// One event in so many is of a rare kind.
 const RARE: usize = 100_000;
+/// One event in so many is of one code.
+const OF_ONE: usize = 100;
 /// Events stored in one transaction.
 const BATCH: usize = 20_000;
+/// That code.
+const LONG: usize = 4_711;
 const ROUNDS: usize = 5;
 const GOAL_MS: f64 = 100.0;
 /// The events lie this far apart: all of them in about a year.
@@ -41,18 +45,25 @@ fn main() {
     let daemon = Daemon::start(folder.path(), setting);
     daemon.settle();
 
-    let code = rig::code(4_711);
+    let code = rig::code(LONG);
     let day = |day: i64| first.plus_ms(day * DAY_MS).to_string();
     let timeline = timed(|| {
         let events = daemon.ask(&format!("/v1/licenses/{code}/events?limit=1000"));
-        assert_eq!(events["items"].as_array().map(Vec::len), Some(EVENTS / CODES));
+        assert_eq!(events["items"].as_array().map(Vec::len), Some(1_000));
     });
-    tell("GET timeline of a code", timeline);
+    tell(&format!("GET events of a code that has {}", EVENTS / OF_ONE), timeline);
+    let cookie = daemon.sign_in();
+    let page = timed(|| {
+        let page = daemon.page(&format!("/licenses/{code}"), &cookie);
+        assert_eq!(page.matches("kind-renewed").count(), 100);
+    });
+    tell("its admin page", page);
     for args in [
         vec!["--code", &code],
         vec!["--order", "CS0000000000000040"],
         vec!["--kind", "contradiction"],
         vec!["--source", "operator"],
+        vec!["--source", "callback", "--since", &day(200), "--until", &day(201)],
         vec!["--since", &day(200), "--until", &day(201)],
         vec!["--since", &day(1), "--until", &day(300)],
         vec!["--kind", "contradiction", "--since", &day(100)],
@@ -86,7 +97,8 @@ fn store_events(data: &Path, first: Timestamp) {
                 .write(move |tx| {
                     (from..from + BATCH).try_for_each(|n| {
                         let (source, event) = event(n);
-                        let code = Code::parse(&rig::code(n * 7_919 % CODES)).expect("a code");
+                        let of = if n % OF_ONE == 1 { LONG } else { n * 7_919 % CODES };
+                        let code = Code::parse(&rig::code(of)).expect("a code");
                         let at = first.plus_ms(APART_MS * i64::try_from(n).expect("a million"));
                         tx.append_event(at, Some(&code), source, &event)
                     })

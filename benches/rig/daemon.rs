@@ -104,16 +104,43 @@ impl Daemon {
 
     /// Asks the admin API.
     pub(crate) fn ask(&self, path: &str) -> serde_json::Value {
-        let mut stream = TcpStream::connect(self.admin).expect("the admin API listens");
-        let head = format!(
+        let (_, body) = self.exchange(&format!(
             "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {ADMIN_TOKEN}\r\n\
              Connection: close\r\n\r\n"
-        );
-        stream.write_all(head.as_bytes()).expect("asked");
+        ));
+        serde_json::from_str(&body).expect("JSON")
+    }
+
+    /// Signs in to the admin page, and returns the session's cookie.
+    pub(crate) fn sign_in(&self) -> String {
+        let form = format!("token={ADMIN_TOKEN}");
+        let (head, _) = self.exchange(&format!(
+            "POST /sign-in HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\
+             Connection: close\r\n\r\n{form}",
+            form.len()
+        ));
+        let cookie = head.lines().find_map(|line| line.strip_prefix("set-cookie: "));
+        cookie.and_then(|cookie| cookie.split(';').next()).expect("a session").to_owned()
+    }
+
+    /// A page as a browser with this cookie gets it.
+    pub(crate) fn page(&self, path: &str, cookie: &str) -> String {
+        let (head, body) = self.exchange(&format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\nConnection: close\r\n\r\n"
+        ));
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        body
+    }
+
+    /// Sends a request to the admin listener; the head and the body of the answer.
+    fn exchange(&self, request: &str) -> (String, String) {
+        let mut stream = TcpStream::connect(self.admin).expect("the admin API listens");
+        stream.write_all(request.as_bytes()).expect("asked");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("answered");
-        let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
-        serde_json::from_str(body).expect("JSON")
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a body");
+        (head.to_owned(), body.to_owned())
     }
 
     /// The memory that is resident, in KiB, and the part of it that is no file of the disk.
