@@ -189,10 +189,11 @@ pub(super) fn told(view: &View, text: &str) -> Markup {
 
 /// The same without the original, where many stand below each other and each is short.
 pub(super) fn told_briefly(view: &View, text: &str) -> Markup {
-    if let Some(phrase) = phrases::in_lang(text, view.lang) {
-        view.prose(&phrase)
-    } else {
-        html! { span lang="en" { (view.prose(text)) } }
+    html! {
+        @match phrases::in_lang(text, view.lang) {
+            Some(phrase) => (view.prose(&phrase)),
+            None => span lang="en" { (view.prose(text)) },
+        }
     }
 }
 
