@@ -2,6 +2,10 @@
 //!
 //! Invariant: nothing here changes what is compiled, so that a build without it works the same.
 
+#[allow(
+    clippy::disallowed_methods,
+    reason = "cargo tells a build script of its target in no other way"
+)]
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     // The tables of time zones are full of pointers. Packed, their relocations take a megabyte less; glibc
