@@ -4,7 +4,7 @@
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "this is how cargo tells a build script of its target"
+    reason = "cargo tells a build script of its target in no other way"
 )]
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

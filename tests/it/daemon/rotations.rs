@@ -26,7 +26,7 @@ struct Load {
 }
 
 impl Load {
-    async fn beside(&self, work: impl AsyncFn(usize), rotation: impl Future<Output = ()>) {
+    async fn beside(&self, work: &impl AsyncFn(usize), rotation: impl Future<Output = ()>) {
         let worker = async |n| {
             while !self.over.load(Ordering::Relaxed) {
                 work(n).await;
@@ -69,7 +69,7 @@ async fn ak_and_sk_are_rotated_under_load_without_a_refused_call() {
         let path = format!("/v1/licenses/{}/query", codes[n]);
         daemon.order(&path, json!({})).await;
     };
-    load.beside(ask, async {
+    load.beside(&ask, async {
         load.more().await;
         // The second pair, made in the account.
         *live.lock().expect("not poisoned") = vec![AK, NEXT_AK];
@@ -109,7 +109,7 @@ async fn tokens_are_rotated_under_load_without_a_refused_request() {
         let answer = daemon.plain(daemon.request("GET", to, path).bearer_auth(token)).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.text);
     };
-    load.beside(ask, async {
+    load.beside(&ask, async {
         load.more().await;
         daemon.put("admin-token", NEXT_ADMIN_TOKEN);
         daemon.put("software-token", NEXT_SOFTWARE_TOKEN);
@@ -145,7 +145,7 @@ async fn the_lease_key_is_rotated_under_load_and_every_lease_holds() {
         assert!(holds, "the key of {} is not told", kid(&lease));
         leases.lock().expect("not poisoned").insert(lease);
     };
-    load.beside(ask, async {
+    load.beside(&ask, async {
         for time in 1..=3 {
             load.more().await;
             let reason = json!({"reason": format!("rotation {time}")});
