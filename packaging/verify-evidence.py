@@ -86,6 +86,8 @@ def heads_of(line):
 
 def check_chain(archive, chain, ends, noted):
     number, link = ends["anchor"]["id"], bytes.fromhex(ends["anchor"]["hash"])
+    # Events are never forgotten: their chain begins with the first one.
+    ensure(chain != "events" or (number, link) == (0, bytes(32)), "the oldest events are missing")
     ahead = sorted((id, link) for (of, id, link) in noted if of == chain and id >= number)
     while ahead and ahead[0][0] == number:
         ensure(ahead.pop(0)[1] == link, f"{chain} begins elsewhere than was noted")

@@ -28,7 +28,7 @@ use reload::Reload;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
@@ -41,6 +41,8 @@ const LOCAL_CONNECTIONS: usize = 512;
 const DOCTOR_DRAIN: Duration = Duration::from_secs(2);
 /// How long the writer may take to finish what is queued.
 const WRITER_DRAIN: Duration = Duration::from_secs(3);
+/// How much more time to start is asked for at a time.
+const MORE_TIME: Duration = Duration::from_mins(1);
 
 /// A daemon at work.
 pub struct Daemon {
@@ -111,8 +113,10 @@ impl Daemon {
         install_crypto();
         let metrics = Arc::new(Metrics::new());
         let counted = Arc::clone(&metrics);
-        let (store, held) =
-            Store::open(&config.data_dir, move |jobs, took| counted.commit(jobs, took))?;
+        let (store, held) = {
+            let _more = MoreTime::while_alive();
+            Store::open(&config.data_dir, move |jobs, took| counted.commit(jobs, took))?
+        };
         let Held { lock, writer_end } = held;
         let extra_ca = read_extra_ca(&config)?;
         let marketplace = connect(&config, &secrets, extra_ca.clone(), &clock)?;
@@ -297,6 +301,23 @@ fn prober(
     };
     let newest = secrets.access_keys.first().context("callback.access-key-files names no key")?;
     Ok(Prober::new(url, AccessKey::new(newest.clone()), extra_ca, clock.clone())?)
+}
+
+/// Asks systemd for more time to start, again and again until it is dropped: a large database that is brought
+/// to a newer schema takes longer than the unit allows.
+struct MoreTime(#[expect(dead_code, reason = "its end is what is waited for")] mpsc::Sender<()>);
+
+impl MoreTime {
+    fn while_alive() -> Self {
+        let (alive, ended) = mpsc::channel();
+        std::thread::spawn(move || {
+            while ended.recv_timeout(MORE_TIME / 3) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let more = u32::try_from(MORE_TIME.as_micros()).unwrap_or(u32::MAX);
+                drop(sd_notify::notify(&[sd_notify::NotifyState::ExtendTimeoutUsec(more)]));
+            }
+        });
+        Self(alive)
+    }
 }
 
 /// What people are shown of the configuration.

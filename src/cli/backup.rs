@@ -71,7 +71,8 @@ pub(super) fn back_up(config: &Path, args: &BackupArgs) -> anyhow::Result<ExitCo
     } else {
         print::line(&format!("{}: {}", args.file.display(), in_words(&made)))?;
     }
-    Ok(ExitCode::SUCCESS)
+    // It is kept, and somebody must look at it.
+    Ok(if made.broken.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Puts a backup back.
@@ -111,14 +112,21 @@ fn document(file: &Path, held: &Inventory) -> Value {
         "schema": held.schema,
         "rows": held.rows,
         "chain_end": last.map(|head| hex::encode(&head.hash)),
+        "broken": held.broken.map(|(chain, row)| json!({ "chain": chain.as_str(), "id": row })),
         "heads": heads.collect::<serde_json::Map<_, _>>(),
     })
 }
 
 fn in_words(held: &Inventory) -> String {
     let rows = |table| held.rows.get(table).copied().unwrap_or(0);
+    let chains = held.broken.map_or_else(
+        || "the chains hold".to_owned(),
+        |(chain, row)| {
+            format!("the chain of {} does NOT hold at row {row}: copied as it is", chain.as_str())
+        },
+    );
     format!(
-        "{} codes, {} events and {} callbacks (the chains hold); schema {}, {} bytes, checked",
+        "{} codes, {} events and {} callbacks ({chains}); schema {}, {} bytes, checked",
         rows("license"),
         rows("event"),
         rows("callback"),

@@ -4,6 +4,10 @@ use crate::config::Config;
 use crate::telemetry;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long work that cannot be stopped is waited for at the end.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 pub(super) const HELP: &str = "\
 Reads the configuration, refuses it if `authcoded check` finds an error, opens the database, \
@@ -31,6 +35,9 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
     }
     let secrets = config.load_secrets()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(crate::daemon::run(config, secrets, file))?;
+    let ended = runtime.block_on(crate::daemon::run(config, secrets, file));
+    // A name that is being resolved, or a copy of the database under way, keeps nobody waiting.
+    runtime.shutdown_timeout(LAST_WAIT);
+    ended?;
     Ok(ExitCode::SUCCESS)
 }

@@ -63,7 +63,16 @@ impl Reload {
 
     /// Returns the keys whose change needs a restart.
     fn reload(&mut self, file: &Path) -> anyhow::Result<Vec<&'static str>> {
-        let (config, warnings) = Config::load_checked(file)?;
+        let (new, warnings) = Config::load_checked(file)?;
+        let asked_for = new.load_secrets()?;
+        let (was, is) = (fixed(&self.config), fixed(&new));
+        let changed = was.iter().zip(&is).filter(|(was, is)| was != is);
+        let mut left: Vec<_> = changed.map(|((key, _), _)| *key).collect();
+        let pairs = self.channels.iter().zip(&asked_for.channels);
+        if pairs.into_iter().any(|(was, is)| !was.is_same(is)) {
+            left.push("the secrets of [[notify]]");
+        }
+        let config = in_force(&self.config, new);
         // Before they are read: a change in between is told, not missed.
         let files = key_files(&config);
         let secrets = config.load_secrets()?;
@@ -96,34 +105,32 @@ impl Reload {
         if let Some(certificate) = &self.certificate {
             certificate.reload();
         }
-        let (was, is) = (fixed(&self.config), fixed(&config));
-        let changed = was.iter().zip(&is).filter(|(was, is)| was != is);
-        let mut left: Vec<_> = changed.map(|((key, _), _)| *key).collect();
-        let pairs = self.channels.iter().zip(&secrets.channels);
-        if pairs.into_iter().any(|(was, is)| !was.is_same(is)) {
-            left.push("the secrets of [[notify]]");
-        }
-        self.take(config);
+        self.shown.send_replace(shown(&config));
+        self.config = config;
         Ok(left)
     }
+}
 
-    /// What is in force from now on; what needs a restart stays as it was, so that the next reload says so again.
-    fn take(&mut self, new: Config) {
-        let Config { callback, orders, marketplace, admin, software, .. } = &mut self.config;
+/// What is in force after a reload: what needs a restart stays as it `was`, so that the next reload says so
+/// again, and so does what would not fit it.
+fn in_force(was: &Config, new: Config) -> Config {
+    let mut config = was.clone();
+    let Config { callback, orders, marketplace, admin, software, .. } = &mut config;
+    if callback.path == new.callback.path {
         callback.public_url = new.callback.public_url;
-        callback.access_key_files = new.callback.access_key_files;
-        callback.retired_access_key_files = new.callback.retired_access_key_files;
-        if let Some((orders, new)) = orders.as_mut().zip(new.orders) {
-            orders.access_key_files = new.access_key_files;
-        }
-        marketplace.ak_file = new.marketplace.ak_file;
-        marketplace.sk_file = new.marketplace.sk_file;
-        admin.token_file = new.admin.token_file;
-        software.token_file = new.software.token_file;
-        self.config.schedule = new.schedule;
-        self.config.log.level = new.log.level;
-        self.shown.send_replace(shown(&self.config));
     }
+    callback.access_key_files = new.callback.access_key_files;
+    callback.retired_access_key_files = new.callback.retired_access_key_files;
+    if let Some((orders, new)) = orders.as_mut().zip(new.orders) {
+        orders.access_key_files = new.access_key_files;
+    }
+    marketplace.ak_file = new.marketplace.ak_file;
+    marketplace.sk_file = new.marketplace.sk_file;
+    admin.token_file = new.admin.token_file;
+    software.token_file = new.software.token_file;
+    config.schedule = new.schedule;
+    config.log.level = new.log.level;
+    config
 }
 
 /// Each setting that is read at the start only, as text.

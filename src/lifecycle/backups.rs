@@ -4,7 +4,7 @@
 
 use super::Lifecycle;
 use crate::domain::time::{DateText, Timestamp};
-use crate::store::{BackupError, Inventory, StoreError};
+use crate::store::{self, BackupError, Inventory, StoreError};
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -45,7 +45,7 @@ impl Lifecycle {
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
         let file = folder.join(name(self.clock.now()));
         let inventory = self.store.back_up(file.clone()).await?;
-        let removed = remove_oldest(folder, backups.keep).map_err(failed)?;
+        let removed = remove_oldest(folder, &file, backups.keep).map_err(failed)?;
         Ok(Made { file, inventory, removed })
     }
 }
@@ -55,25 +55,38 @@ fn name(now: Timestamp) -> String {
     format!("{BEGINS}{}{ENDS}", DateText::from_utc(now).as_str())
 }
 
-fn is_ours(name: &str) -> bool {
+/// Whether a file of this name is a nightly backup.
+#[must_use]
+pub fn is_ours(name: &str) -> bool {
     let stamp = name.strip_prefix(BEGINS).and_then(|rest| rest.strip_suffix(ENDS));
     stamp.is_some_and(|stamp| DateText::parse(stamp).is_ok())
 }
 
-fn remove_oldest(folder: &Path, keep: usize) -> io::Result<usize> {
-    let mut ours = Vec::new();
+/// Removes what is more than `keep` beside the one just `made`. One with a later name was made while the
+/// clock was wrong: nobody can tell how old it is, so it goes first.
+fn remove_oldest(folder: &Path, made: &Path, keep: usize) -> io::Result<usize> {
+    let mut others = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        if path.file_name().and_then(|name| name.to_str()).is_some_and(is_ours) {
-            ours.push(path);
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        if is_ours(name) && path != made {
+            others.push(path);
+        } else if is_left_behind(name) {
+            store::remove_unfinished(&path)?;
         }
     }
-    ours.sort_unstable();
-    let surplus = ours.len().saturating_sub(keep.max(1));
-    for path in &ours[..surplus] {
+    others.sort_unstable_by_key(|path| (path.as_path() < made, path.clone()));
+    let surplus = others.len().saturating_sub(keep.max(1) - 1);
+    for path in &others[..surplus] {
         std::fs::remove_file(path)?;
     }
     Ok(surplus)
+}
+
+/// A copy under way, or what an end of the daemon left of one.
+fn is_left_behind(name: &str) -> bool {
+    let copied = name.strip_prefix('.').and_then(|rest| rest.strip_suffix(".part"));
+    copied.is_some_and(is_ours)
 }
 
 #[cfg(test)]
@@ -89,12 +102,29 @@ mod tests {
         for file in (0..9).map(|n| name(day(n))).chain(foreign.map(str::to_owned)) {
             std::fs::write(folder.path().join(file), "").expect("written");
         }
-        assert_eq!(remove_oldest(folder.path(), 3).expect("removed"), 6);
-        assert_eq!(remove_oldest(folder.path(), 3).expect("removed"), 0);
+        let left = format!(".{}.part", name(day(3)));
+        std::fs::write(folder.path().join(&left), "").expect("written");
+        let made = folder.path().join(name(day(8)));
+        let remove = |keep| remove_oldest(folder.path(), &made, keep).expect("removed");
+        assert_eq!((remove(3), remove(3)), (6, 0));
         let there = |file: &str| folder.path().join(file).exists();
         assert!(foreign.iter().all(|file| there(file)));
         assert!((6..9).all(|n| there(&name(day(n)))) && !there(&name(day(5))));
-        assert_eq!(remove_oldest(folder.path(), 0).expect("removed"), 2);
+        assert!(!there(&left), "what a kill left of a copy");
+        assert_eq!(remove(0), 2);
         assert!(there(&name(day(8))), "the newest stays whatever is asked for");
+    }
+
+    #[test]
+    fn a_clock_that_was_wrong_removes_no_new_backup() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let day = |n: i64| Timestamp::from_ms(1_795_249_800_000 + n * DAY_MS);
+        for n in [1, 2, 3, 400, 401] {
+            std::fs::write(folder.path().join(name(day(n))), "").expect("written");
+        }
+        let made = folder.path().join(name(day(3)));
+        assert_eq!(remove_oldest(folder.path(), &made, 2).expect("removed"), 3);
+        let there = |n: i64| folder.path().join(name(day(n))).exists();
+        assert!(there(2) && there(3) && ![1, 400, 401].into_iter().any(there));
     }
 }

@@ -29,7 +29,7 @@ mod secret_file;
 mod upkeep;
 mod usage;
 
-pub use backups::Backups;
+pub use backups::{Backups, is_ours as is_nightly_backup};
 pub use callback::Arrival;
 pub use calls::{CallOutcome, CallReport, Errand};
 pub use client_key::{ClientKey, ClientKeyError};

@@ -194,7 +194,13 @@ impl Workers {
                 json!({ "sent": flushed.sent, "failed": flushed.failed, "waiting": flushed.waiting })
             }
             Job::Upkeep => {
-                let swept = self.lifecycle.upkeep(self.retention).await?;
+                let swept = self.lifecycle.upkeep(self.retention).await;
+                // Made also when something is wrong: it may be the last one there is.
+                let made = match &self.backups {
+                    Some(backups) => Some(self.lifecycle.back_up(backups).await),
+                    None => None,
+                };
+                let (swept, made) = (swept?, made.transpose()?);
                 let mut counts = json!({
                     "callbacks": swept.callbacks,
                     "probes": swept.probes,
@@ -204,8 +210,7 @@ impl Workers {
                     "gaps": swept.gaps,
                     "alarms": swept.alarms,
                 });
-                if let Some(backups) = &self.backups {
-                    let made = self.lifecycle.back_up(backups).await?;
+                if let Some(made) = made {
                     counts["backup"] = json!(made.file);
                     counts["backup_bytes"] = json!(made.inventory.bytes);
                     counts["backups_removed"] = json!(made.removed);

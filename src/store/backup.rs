@@ -58,14 +58,32 @@ pub struct Inventory {
     pub rows: BTreeMap<String, i64>,
     /// Where each chain ends: a hash covers every row before. Before schema 8 there was only that of the events.
     pub heads: Vec<(Chain, Link)>,
+    /// The first row at which a chain does not hold, if there is one.
+    pub broken: Option<(Chain, i64)>,
     /// The file's length.
     pub bytes: u64,
+}
+
+impl Inventory {
+    /// Itself, if every chain holds; `file` is what was read.
+    ///
+    /// # Errors
+    /// [`OpenError::Chain`].
+    pub fn whole(self, file: &Path) -> Result<Self, OpenError> {
+        match self.broken {
+            None => Ok(self),
+            Some((chain, row)) => {
+                Err(OpenError::Chain { file: file.to_owned(), chain: chain.as_str(), row })
+            }
+        }
+    }
 }
 
 /// Reads a whole database that nobody needs to have open: whose it is, every page, the chains.
 ///
 /// # Errors
-/// [`OpenError`] says what is wrong with it; nothing is changed.
+/// [`OpenError`] says what is wrong with it; nothing is changed. A chain that does not hold is told in the
+/// inventory: such a database is still the only one there is.
 pub fn examine(file: &Path) -> Result<Inventory, OpenError> {
     let connection = open_for_reading(file)?;
     let schema = identify(file, &connection)?;
@@ -79,7 +97,7 @@ pub fn examine(file: &Path) -> Result<Inventory, OpenError> {
     if let Some(what) = snapshot.integrity_fault().map_err(failed)? {
         return Err(damaged(what));
     }
-    let mut heads = Vec::new();
+    let (mut heads, mut broken) = (Vec::new(), None);
     let chains = if schema < WITH_CHAINS { &[Chain::Events] } else { &Chain::ALL[..] };
     for chain in chains.iter().copied() {
         let (report, head) = if schema < WITH_CHAINS {
@@ -88,14 +106,12 @@ pub fn examine(file: &Path) -> Result<Inventory, OpenError> {
             let report = snapshot.verify_chain(chain).map_err(failed)?;
             (report, snapshot.chain_ends(chain).map_err(failed)?.1)
         };
-        if let Some(row) = report.broken_at {
-            return Err(OpenError::Chain { file: file.to_owned(), chain: chain.as_str(), row });
-        }
+        broken = broken.or(report.broken_at.map(|row| (chain, row)));
         heads.push((chain, head));
     }
     let rows = count_rows(&connection).map_err(|source| sqlite(file, source))?;
     let bytes = std::fs::metadata(file).map_or(0, |meta| meta.len());
-    Ok(Inventory { schema, rows, heads, bytes })
+    Ok(Inventory { schema, rows, heads, broken, bytes })
 }
 
 /// One fact of a database that nobody needs to have open.
@@ -176,7 +192,7 @@ impl Part {
             return Err(BackupError::Busy(to.to_owned()));
         }
         let part = Self { path: path.clone(), to: to.to_owned(), file, finished: false };
-        part.forget_journals();
+        forget_journals(&part.path);
         part.file.set_permissions(Permissions::from_mode(0o600)).map_err(failed)?;
         part.file.set_len(0).map_err(failed)?;
         Ok(part)
@@ -261,22 +277,34 @@ impl Part {
         self.finished = true;
         Ok(())
     }
-
-    fn forget_journals(&self) {
-        for end in ["-journal", "-wal", "-shm"] {
-            let mut name = self.path.clone().into_os_string();
-            name.push(end);
-            drop(std::fs::remove_file(name));
-        }
-    }
 }
 
 impl Drop for Part {
     fn drop(&mut self) {
         if !self.finished {
-            self.forget_journals();
+            forget_journals(&self.path);
             drop(std::fs::remove_file(&self.path));
         }
+    }
+}
+
+/// Removes the rest of a copy, with its journals, unless somebody is at work on it.
+///
+/// # Errors
+/// The file cannot be opened or removed.
+pub fn remove_unfinished(part: &Path) -> io::Result<()> {
+    if File::open(part)?.try_lock().is_ok() {
+        forget_journals(part);
+        std::fs::remove_file(part)?;
+    }
+    Ok(())
+}
+
+fn forget_journals(part: &Path) {
+    for end in ["-journal", "-wal", "-shm"] {
+        let mut name = part.to_owned().into_os_string();
+        name.push(end);
+        drop(std::fs::remove_file(name));
     }
 }
 

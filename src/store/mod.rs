@@ -32,7 +32,7 @@ mod writer;
 
 pub use alarms::{AlarmFacts, AlarmRow};
 pub use archive::{ReadOnly, Selection};
-pub use backup::{BackupError, Inventory, back_up, examine, peek_fact};
+pub use backup::{BackupError, Inventory, back_up, examine, peek_fact, remove_unfinished};
 pub use callbacks::{
     CallbackDraft, CallbackFilter, CallbackRow, LedgerEntry, Orphan, Replay, Verdict,
 };

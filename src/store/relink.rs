@@ -1,7 +1,8 @@
 //! Rows that a schema before the chains wrote: how it linked its events, and the links made anew, as a step
 //! from schema to schema.
 //!
-//! Invariant: what is linked anew was walked before, because a file is examined when it is copied before a step.
+//! Invariant: what is linked anew was walked before, because a file is examined when it is copied before a step;
+//! a link that did not hold then was told.
 
 use super::chain::{Chain, Link};
 use super::events::EventRow;

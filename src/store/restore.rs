@@ -39,7 +39,7 @@ pub fn restore(
         return Err(BackupError::Itself(backup.to_owned()));
     }
     // Said of the file that was named, before anything is written.
-    examine(backup)?;
+    examine(backup)?.whole(backup)?;
     let part = Part::take(&database)?;
     let inventory = part.fill(backup)?;
     part.set_facts(facts)?;
@@ -55,15 +55,18 @@ pub fn restore(
 
 /// Gives the database a second name. Its log goes into it, or with it if it is too damaged for that.
 fn keep_aside(database: &Path, now: Timestamp) -> Result<Option<PathBuf>, BackupError> {
-    if !database.exists() {
-        return Ok(None);
+    let is_there = database.exists();
+    if is_there {
+        drop(empty_log(database));
     }
-    drop(empty_log(database));
     let beside = |end: &str| database.with_file_name(format!("{FILE}{end}"));
     let aside = beside(&format!(".replaced-{}", DateText::from_utc(now).as_str()));
     let failed = |source| BackupError::File { file: aside.clone(), source };
-    std::fs::hard_link(database, &aside).map_err(failed)?;
-    for end in ["-wal", "-shm"] {
+    if is_there {
+        std::fs::hard_link(database, &aside).map_err(failed)?;
+    }
+    // Also the log of a database that somebody moved away: it must not be taken for that of the restored one.
+    for end in ["-wal", "-shm", "-journal"] {
         let log = beside(end);
         if log.exists() {
             let mut name = aside.clone().into_os_string();
@@ -72,7 +75,7 @@ fn keep_aside(database: &Path, now: Timestamp) -> Result<Option<PathBuf>, Backup
         }
     }
     sync_folder(database)?;
-    Ok(Some(aside))
+    Ok(is_there.then_some(aside))
 }
 
 /// Nobody else has it open: the folder is ours. Closing the last connection takes the log away.
@@ -87,11 +90,12 @@ fn empty_log(database: &Path) -> rusqlite::Result<()> {
 /// Root restores, and another user runs the daemon.
 fn give_to_owner_of(folder: &Path, file: &Path) -> Result<(), BackupError> {
     let give = || {
-        let (owner, own) = (std::fs::metadata(folder)?, std::fs::metadata(file)?);
+        // Not through a link, which the daemon's user could have put there.
+        let (owner, own) = (std::fs::metadata(folder)?, std::fs::symlink_metadata(file)?);
         if (owner.uid(), owner.gid()) == (own.uid(), own.gid()) {
             return Ok(());
         }
-        std::os::unix::fs::chown(file, Some(owner.uid()), Some(owner.gid()))
+        std::os::unix::fs::lchown(file, Some(owner.uid()), Some(owner.gid()))
     };
     give().map_err(|source| BackupError::File { file: file.to_owned(), source })
 }

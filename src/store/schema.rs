@@ -114,13 +114,14 @@ pub(super) fn open_for_writing(file: &Path) -> Result<Connection, OpenError> {
         ("trusted_schema", "off"),
         ("wal_autocheckpoint", "0"),
         ("cache_size", "-8192"),
-        ("temp_store", "memory"),
     ] {
         connection.pragma_update(None, pragma, value).map_err(fail)?;
     }
     read_back(file, &connection, "journal_mode", "wal")?;
     read_back(file, &connection, "synchronous", "2")?;
+    // With the sorting of a step in files: the memory that the unit allows is small.
     migrate(file, &mut connection)?;
+    connection.pragma_update(None, "temp_store", "memory").map_err(fail)?;
     quick_check(file, &connection)?;
     connection.set_prepared_statement_cache_capacity(128);
     Ok(connection)
@@ -187,6 +188,14 @@ fn copy_before_steps(file: &Path, version: i64) -> Result<(), OpenError> {
         to = KNOWN,
         "the database is brought to a newer schema; as it was before, it is kept in the copy"
     );
+    if let Some((chain, row)) = made.broken {
+        tracing::error!(
+            copy = %copy.display(),
+            chain = chain.as_str(),
+            row,
+            "a chain did not hold before the schema changed: from this row on it proves nothing, and it is linked anew; keep the copy, and compare it with your backups"
+        );
+    }
     Ok(())
 }
 

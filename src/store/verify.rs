@@ -109,7 +109,9 @@ impl Snapshot<'_> {
         let mut rows = statement.query([])?;
         let (mut link, mut walked) = (anchor, 0);
         let broken = |rows, at| Ok(ChainReport { rows, broken_at: Some(at) });
-        if !noted.allow_anchor(chain, anchor) {
+        // Events are never forgotten: their chain begins with the first one.
+        let is_late = chain == Chain::Events && anchor != Link::GENESIS;
+        if is_late || !noted.allow_anchor(chain, anchor) {
             return broken(0, anchor.id);
         }
         while let Some(row) = rows.next()? {

@@ -189,6 +189,39 @@ async fn a_restore_refuses_what_is_no_backup_of_ours_and_changes_nothing() {
     assert_eq!(aside.count(), 1);
 }
 
+/// Somebody moved the database away and left its log: the restored one is not read with it.
+#[tokio::test]
+async fn a_log_without_its_database_is_put_aside() {
+    let place = Place::with(50).await;
+    assert!(place.run(&["backup", "good.db"]).status.success());
+    std::fs::remove_file(place.path("data/authcoded.db")).expect("removed");
+    for end in ["-wal", "-shm", "-journal"] {
+        std::fs::write(place.path(&format!("data/authcoded.db{end}")), "a log").expect("written");
+    }
+    let restored = place.run(&["restore", "good.db", "--json"]);
+    assert!(restored.status.success(), "{restored:?}");
+    let left: Vec<_> = std::fs::read_dir(place.path("data"))
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .filter(|name| name.starts_with("authcoded.db-"))
+        .collect();
+    assert_eq!(left, Vec::<String>::new());
+    assert_eq!(examine(&place.path("data/authcoded.db")).expect("whole").rows["license"], 50);
+}
+
+/// A database whose chain does not hold is the only one there is: it is copied, and that is said.
+#[tokio::test]
+async fn a_chain_that_does_not_hold_keeps_nobody_from_a_backup() {
+    let place = Place::with(50).await;
+    place.sql("data/authcoded.db", "UPDATE event SET detail = 'nothing to see' WHERE id = 7");
+    let made = place.run(&["backup", "copy.db", "--json"]);
+    assert_eq!(made.status.code(), Some(1), "{made:?}");
+    let told: serde_json::Value = serde_json::from_slice(&made.stdout).expect("JSON");
+    assert_eq!(told["broken"], serde_json::json!({ "chain": "events", "id": 7 }));
+    assert_eq!(examine(&place.path("copy.db")).expect("readable").rows["license"], 50);
+    place.refused(&["restore", "copy.db"], "the chain of events does not hold at row 7");
+}
+
 /// A damaged database is replaced, too, and its log goes with it.
 #[tokio::test]
 async fn a_database_that_is_damaged_is_kept_aside_with_its_log() {

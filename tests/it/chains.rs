@@ -162,6 +162,20 @@ async fn a_tail_cut_off_together_with_its_head_is_found_by_the_heads_that_were_n
     assert_eq!(broken(folder.path()), [Chain::Callbacks, Chain::Tests]);
 }
 
+/// No event is ever forgotten, so a chain of events that begins later was cut.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_oldest_events_cannot_be_taken_away_together_with_the_anchor() {
+    let folder = filled(40).await;
+    by_hand(folder.path())
+        .execute_batch(
+            "UPDATE chain SET anchor_id = 3, anchor_hash = (SELECT hash FROM event WHERE id = 3) \
+             WHERE name = 'events'; \
+             DELETE FROM event WHERE id <= 3;",
+        )
+        .expect("cut off");
+    assert_eq!(broken(folder.path()), [Chain::Events]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chain_goes_on_over_starts_and_over_what_is_forgotten() {
     let folder = filled(100).await;
@@ -191,8 +205,9 @@ async fn what_concerns_a_code_is_kept_for_fifteen_days_of_a_freeze() {
     let folder = TempDir::new().expect("a folder");
     let (store, held) = open(folder.path());
     let code = Code::parse("PL1").expect("a code");
-    let now = NOW.plus_ms(30 * DAY_MS);
-    for (frozen_days_ago, forgotten) in [(14, 0), (16, 2)] {
+    // A day is kept, and a freeze keeps fifteen more at most.
+    for (age, frozen_days_ago, forgotten) in [(15, 14, 0), (15, 16, 2), (30, 14, 2)] {
+        let now = NOW.plus_ms(age * DAY_MS);
         let code = code.clone();
         let kept = store.write(move |tx| {
             tx.insert_callback(&callback(1, Verdict::Applied, "PL1"))?;

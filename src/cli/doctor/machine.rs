@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::config::{Config, SecretFile};
 use crate::domain::time::{DAY_MS, Timestamp};
 use crate::http::Certificate;
+use crate::lifecycle::is_nightly_backup;
 use crate::store::{self, OpenError};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -85,7 +86,7 @@ fn database(config: &Config, found: &mut Findings) {
             "the first start makes it; if there was one, restore a backup",
         );
     }
-    match store::examine(&file) {
+    match store::examine(&file).and_then(|held| held.whole(&file)) {
         Ok(held) => {
             let rows = |table| held.rows.get(table).copied().unwrap_or(0);
             let text =
@@ -113,7 +114,9 @@ fn backups(config: &Config, found: &mut Findings) {
         let remedy = "add a section [backup], or a timer that runs `authcoded backup`";
         return found.warn("backup", "no nightly backup is configured", remedy);
     };
-    let newest = std::fs::read_dir(&backup.folder).into_iter().flatten().flatten();
+    let found_there = std::fs::read_dir(&backup.folder).into_iter().flatten().flatten();
+    let newest =
+        found_there.filter(|entry| entry.file_name().to_str().is_some_and(is_nightly_backup));
     let age = |entry: std::fs::DirEntry| entry.metadata().ok()?.modified().ok()?.elapsed().ok();
     match newest.filter_map(age).min() {
         Some(age) if age.as_millis() < BACKUP_MS => {

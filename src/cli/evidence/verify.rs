@@ -136,6 +136,8 @@ fn walk(
     let mut others =
         others.map(|line| digest_line(&line?).context("a line of it is no digest")).peekable();
     ensure!(noted.allow_anchor(chain, anchor), "it begins elsewhere than was noted");
+    let is_late = chain == Chain::Events && anchor != Link::GENESIS;
+    ensure!(!is_late, "the oldest events are missing, and none is ever forgotten");
     let (mut link, mut walked) = (anchor, 0);
     while let Some(next) = next_of(&mut full, &mut others) {
         let (id, digest, hash) = next?;

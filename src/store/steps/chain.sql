@@ -8,9 +8,8 @@ CREATE TABLE event_hour (
     first_id INTEGER PRIMARY KEY,
     hour     INTEGER NOT NULL
 ) STRICT;
-INSERT INTO event_hour SELECT id, hour FROM
-    (SELECT id, at / 3600000 AS hour, lag(at / 3600000) OVER (ORDER BY id) AS before FROM event)
-    WHERE hour IS NOT before;
+INSERT INTO event_hour SELECT id, at / 3600000 FROM event
+    WHERE at / 3600000 IS NOT (SELECT before.at / 3600000 FROM event AS before WHERE before.id = event.id - 1);
 ALTER TABLE callback ADD COLUMN request_id TEXT;
 ALTER TABLE callback ADD COLUMN head TEXT;
 ALTER TABLE callback ADD COLUMN reply BLOB;
