@@ -147,6 +147,25 @@ async fn a_purchase_is_noted_asked_about_and_arrives_with_its_code() {
     assert_eq!(shown["code"], "PL2");
 }
 
+/// What waits for a restart takes nothing with it that would not fit what is still in force.
+#[tokio::test]
+async fn a_reload_that_takes_the_section_away_or_moves_the_path_leaves_both_doors_as_they_were() {
+    let office = Office::open().await;
+    let daemon = &office.daemon;
+    let moved = format!(
+        "[callback]\npath = \"/elsewhere\"\npublic-url = \"http://{}/elsewhere\"",
+        daemon.callback_addr()
+    );
+    daemon.configure("[callback]", &moved);
+    daemon.configure("[orders]\naccess-key-files = [\"order-key\"]", "");
+    let told = daemon.reload().await;
+    let waits = told["needs_restart"].as_str().expect("a list");
+    assert!(waits.contains("callback.path") && waits.contains("orders.path"), "{told}");
+    assert_eq!(office.notify(&notice("MOCKPERIODYEARNEW")).await, "000000");
+    let probe = daemon.order("/v1/probes", json!({})).await;
+    assert_eq!(probe["outcome"], "ok", "the heartbeat knocks where the door is: {probe}");
+}
+
 #[tokio::test]
 async fn only_the_key_of_orders_opens_their_path_and_each_path_takes_its_own() {
     let office = Office::open().await;
