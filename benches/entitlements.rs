@@ -24,7 +24,7 @@ use std::time::Duration;
 
 const CODES: [usize; 2] = [10_000, 1_000_000];
 const CONNECTIONS: usize = 64;
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 9;
 const ROUND: Duration = Duration::from_millis(1_500);
 /// Requests prepared, each for another code as far as there are so many, sent over and over.
 const REQUESTS: usize = 20_000;

@@ -11,8 +11,8 @@ use crate::config::{self, Config, Secrets};
 use crate::domain::time::Timestamp;
 use crate::guard::{DoctorQueue, Guard, KeyFile, Prober, Watch, Watched, start_doctor};
 use crate::http::{
-    Admin, Answers, CallbackRoute, Certificate, Door, Limits, Listener, NewCodes, Serving, Shown,
-    Software, Tls, serve,
+    Admin, Answers, Begun, CallbackRoute, Certificate, Door, Limits, Listener, NewCodes, Serving,
+    Shown, Software, Tls, serve,
 };
 use crate::lifecycle::{Backups, ClientKey, Keys, Leases, Lifecycle, Retention, STOPPED_UNTIL};
 use crate::marketplace::{BatchSizes, Client, Settings};
@@ -453,11 +453,12 @@ impl Parts<'_> {
         ));
         let limits = Limits {
             name: "callback",
+            answered: self.lifecycle.metrics.http_requests("callback"),
             keep_alive: callback.keep_alive,
             connections: callback.max_connections,
             tls,
         };
-        let answer = move |request| Arc::clone(&route).answer(request);
+        let answer = move |request| Begun::UnderWay(Arc::clone(&route).answer(request));
         let mut listeners = vec![serve(bound.callback, limits, answer, stop.clone())];
 
         let admin = Arc::new(Admin::new(
@@ -469,8 +470,8 @@ impl Parts<'_> {
             vec![("callbacks", Arc::clone(callbacks)), ("orders", Arc::clone(order_keys))],
             self.shown.subscribe(),
         ));
-        let answer = move |request| Arc::clone(&admin).answer(request);
-        listeners.push(serve(bound.admin, local("admin"), answer, stop.clone()));
+        let answer = move |request| Begun::UnderWay(Arc::clone(&admin).answer(request));
+        listeners.push(serve(bound.admin, self.local("admin"), answer, stop.clone()));
 
         let new_codes = Arc::new(NewCodes::per_hour(self.config.software.new_codes_per_hour));
         let answers = Arc::new(Answers::default());
@@ -482,10 +483,15 @@ impl Parts<'_> {
             let (lifecycle, new_codes) = (Arc::clone(&self.lifecycle), Arc::clone(&new_codes));
             let answers = Arc::clone(&answers);
             let software = Arc::new(Software::new(lifecycle, guard, token, new_codes, answers));
-            let answer = move |request| Arc::clone(&software).answer(request);
-            listeners.push(serve(listener, local("software"), answer, stop.clone()));
+            let answer = move |request| software.answer(request);
+            listeners.push(serve(listener, self.local("software"), answer, stop.clone()));
         }
         listeners
+    }
+
+    fn local(&self, name: &'static str) -> Limits {
+        let answered = self.lifecycle.metrics.http_requests(name);
+        Limits { name, answered, keep_alive: true, connections: LOCAL_CONNECTIONS, tls: None }
     }
 
     fn work(&self, stop: &watch::Receiver<bool>) -> JoinSet<()> {
@@ -512,10 +518,6 @@ impl Parts<'_> {
         workers.spawn(async move { watch.keep_looking(&lifecycle, stop).await });
         workers
     }
-}
-
-const fn local(name: &'static str) -> Limits {
-    Limits { name, keep_alive: true, connections: LOCAL_CONNECTIONS, tls: None }
 }
 
 fn announce(config: &Config, addresses: Addresses) {

@@ -7,7 +7,7 @@ mod metrics;
 mod request;
 mod watch;
 
-pub use metrics::Metrics;
+pub use metrics::{Answered, Metrics};
 pub use request::{as_request, request_id};
 pub use watch::WatchMetrics;
 

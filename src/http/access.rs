@@ -1,17 +1,19 @@
 //! Who may ask: bearer tokens, and the loopback names that a browser cannot be talked out of.
 
 use super::problem::Problem;
+use arc_swap::ArcSwap;
 use hyper::Request;
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap};
-use ring::hmac;
 use secrecy::{ExposeSecret as _, SecretString};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use subtle::ConstantTimeEq as _;
 
-/// A token, compared in constant time whatever its length.
-/// A clone is the same token: what replaces one replaces all.
+/// A token, compared in constant time.
+/// A clone is the same token: what replaces one replaces all. Whoever asks takes no lock, because it would be
+/// taken for every request.
 #[derive(Clone)]
-pub struct Token(Arc<RwLock<Expected>>);
+pub struct Token(Arc<ArcSwap<Expected>>);
 
 /// How long the token before is still taken: whoever reads the file has the time to read it again.
 const HANDOVER: Duration = Duration::from_mins(1);
@@ -24,37 +26,34 @@ struct Expected {
     before: Option<(Known, Instant)>,
 }
 
-struct Known {
-    /// Keyed with random bytes at start, so that not even the length of a guess shows.
-    key: hmac::Key,
-    tag: hmac::Tag,
-}
+struct Known(SecretString);
 
 impl Token {
     /// Takes the token as its file holds it.
     #[must_use]
     pub fn new(token: &SecretString) -> Self {
-        Self(Arc::new(RwLock::new(Expected { now: Known::of(token), replaced: 0, before: None })))
+        let expected = Expected { now: Known(token.clone()), replaced: 0, before: None };
+        Self(Arc::new(ArcSwap::from_pointee(expected)))
     }
 
     /// Another token from now on; the one before is taken for a minute more.
     pub fn replace(&self, token: &SecretString) {
-        let mut expected = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if !expected.now.is(token.expose_secret().as_bytes()) {
-            let before = std::mem::replace(&mut expected.now, Known::of(token));
-            expected.before = Some((before, Instant::now() + HANDOVER));
-            expected.replaced += 1;
+        let Expected { now, replaced, .. } = &**self.0.load();
+        if !now.is(token.expose_secret().as_bytes()) {
+            let before = Some((Known(now.0.clone()), Instant::now() + HANDOVER));
+            let expected = Expected { now: Known(token.clone()), replaced: replaced + 1, before };
+            self.0.store(Arc::new(expected));
         }
     }
 
     /// Whether `guess` is the token; one that was replaced is not, not even in its last minute.
     pub(super) fn is(&self, guess: &[u8]) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).now.is(guess)
+        self.0.load().now.is(guess)
     }
 
     /// How often it was replaced since the start.
     pub(super) fn replaced(&self) -> u64 {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).replaced
+        self.0.load().replaced
     }
 
     /// Checks `Authorization: Bearer …`, given exactly once.
@@ -65,8 +64,7 @@ impl Token {
         };
         let bytes = value.as_bytes();
         let (scheme, token) = bytes.split_at(bytes.len().min(7));
-        let expected = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        if scheme.eq_ignore_ascii_case(b"bearer ") && expected.takes(token.trim_ascii()) {
+        if scheme.eq_ignore_ascii_case(b"bearer ") && self.0.load().takes(token.trim_ascii()) {
             Ok(())
         } else {
             Err(Problem::unauthorized())
@@ -82,17 +80,12 @@ impl Expected {
 }
 
 impl Known {
-    fn is(&self, token: &[u8]) -> bool {
-        hmac::verify(&self.key, token, self.tag.as_ref()).is_ok()
-    }
-
-    fn of(token: &SecretString) -> Self {
-        let rng = ring::rand::SystemRandom::new();
-        // Without randomness the key is fixed; the comparison is still in constant time.
-        let key = hmac::Key::generate(hmac::HMAC_SHA256, &rng)
-            .unwrap_or_else(|_| hmac::Key::new(hmac::HMAC_SHA256, b"authcoded"));
-        let tag = hmac::sign(&key, token.expose_secret().as_bytes());
-        Self { key, tag }
+    /// Takes as long for a right guess as for any other of its length.
+    fn is(&self, guess: &[u8]) -> bool {
+        let token = self.0.expose_secret().as_bytes();
+        let pairs = guess.iter().zip(token.iter().cycle());
+        let unlike = pairs.fold(0, |unlike, (a, b)| unlike | (a ^ b));
+        (unlike.ct_eq(&0) & guess.len().ct_eq(&token.len())).into()
     }
 }
 

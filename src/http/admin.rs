@@ -75,9 +75,7 @@ impl Admin {
 
     /// Answers one request.
     pub async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
-        let answer = self.route(request).await.unwrap_or_else(Problem::answer);
-        self.lifecycle.metrics.http_request("admin", answer.status().as_u16());
-        answer
+        self.route(request).await.unwrap_or_else(Problem::answer)
     }
 
     async fn route(&self, request: Request<Incoming>) -> Result<Answer, Problem> {

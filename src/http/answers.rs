@@ -1,15 +1,15 @@
 //! Answers to the software that may be given again, as the bytes they were sent as.
 //!
-//! Invariants: what is given is what a new answer would say ([`Fresh::holds`]); at most [`KEPT`] are kept.
+//! Invariants: each is kept with what tells whether it still holds ([`Fresh`]); at most [`KEPT`] are kept. A
+//! code and its answer lie side by side, because what costs here is memory that is far from the processor.
 
+use super::reply_body::Chunk;
 use crate::domain::license::Code;
-use crate::domain::time::Timestamp;
-use crate::lifecycle::{Basis, Fresh};
-use bytes::Bytes;
-use std::collections::HashMap;
+use crate::lifecycle::Fresh;
+use hashbrown::HashTable;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Answers kept at most, about 1 KiB each: codes asked about more than once in five minutes.
 const KEPT: usize = 1 << 15;
@@ -22,40 +22,70 @@ const GENERATION: usize = KEPT / PARTS / 2;
 #[derive(Default)]
 pub struct Answers {
     parts: [Mutex<Part>; PARTS],
+    /// Seeded at start: nobody can choose codes that meet in a table.
     hasher: RandomState,
 }
 
 /// Two generations: when the young one is full it becomes the old one, and that is forgotten.
 #[derive(Default)]
 struct Part {
-    young: HashMap<Code, Kept>,
-    old: HashMap<Code, Kept>,
+    young: HashTable<Kept>,
+    old: HashTable<Kept>,
 }
 
 struct Kept {
     fresh: Fresh,
-    body: Bytes,
+    /// The code, and the answer's body.
+    text: Arc<[u8]>,
+    /// Where the body begins.
+    body: usize,
+}
+
+impl Kept {
+    fn is_about(&self, code: &str) -> bool {
+        self.code() == code.as_bytes()
+    }
+
+    fn code(&self) -> &[u8] {
+        &self.text[..self.body]
+    }
 }
 
 impl Answers {
-    /// The answer that was given about `code`, if it holds `now` on this `basis`.
-    pub(super) fn get(&self, code: &Code, basis: Basis, now: Timestamp) -> Option<Bytes> {
-        let part = self.part(code);
-        let kept = part.young.get(code).or_else(|| part.old.get(code))?;
-        kept.fresh.holds(basis, now).then(|| kept.body.clone())
+    /// The answer that was last given about what may be a code, and what tells whether it holds.
+    pub(super) fn get(&self, code: &str) -> Option<(Fresh, Chunk)> {
+        let hash = self.hash(code.as_bytes());
+        let part = self.part(hash);
+        let is_it = |kept: &Kept| kept.is_about(code);
+        let kept = part.young.find(hash, is_it).or_else(|| part.old.find(hash, is_it))?;
+        let body = Chunk::Shared { text: Arc::clone(&kept.text), from: kept.body };
+        Some((kept.fresh, body))
     }
 
     /// Keeps an answer in the place of an earlier one.
-    pub(super) fn put(&self, code: Code, fresh: Fresh, body: Bytes) {
-        let mut part = self.part(&code);
-        if part.young.len() >= GENERATION && !part.young.contains_key(&code) {
+    pub(super) fn put(&self, code: &Code, fresh: Fresh, body: &[u8]) {
+        let code = code.as_str();
+        let text = [code.as_bytes(), body].concat().into();
+        let kept = Kept { fresh, text, body: code.len() };
+        let hash = self.hash(code.as_bytes());
+        let mut part = self.part(hash);
+        if let Some(earlier) = part.young.find_mut(hash, |kept| kept.is_about(code)) {
+            *earlier = kept;
+            return;
+        }
+        if part.young.len() >= GENERATION {
             part.old = std::mem::take(&mut part.young);
         }
-        part.young.insert(code, Kept { fresh, body });
+        part.young.insert_unique(hash, kept, |kept| self.hash(kept.code()));
     }
 
-    fn part(&self, code: &Code) -> MutexGuard<'_, Part> {
-        let part = usize::try_from(self.hasher.hash_one(code) % PARTS as u64).unwrap_or_default();
+    fn hash(&self, code: &[u8]) -> u64 {
+        self.hasher.hash_one(code)
+    }
+
+    fn part(&self, hash: u64) -> MutexGuard<'_, Part> {
+        // The tables use the hash's low and highest bits.
+        let part = usize::try_from((hash >> 32) % PARTS as u64).unwrap_or_default();
         self.parts[part].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -63,36 +93,36 @@ impl Answers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::time::Timestamp;
+    use crate::lifecycle::Basis;
+    use bytes::Buf as _;
 
     const NOW: Timestamp = Timestamp::from_ms(1_800_000_000_000);
 
-    fn code(n: usize) -> Code {
-        Code::parse(&format!("PL{n}")).expect("a code")
-    }
-
-    fn put(answers: &Answers, n: usize, text: &str, until: Timestamp) {
-        let fresh = Fresh { basis: Basis::default(), from: NOW, until };
-        answers.put(code(n), fresh, Bytes::from(text.to_owned()));
+    fn put(answers: &Answers, code: &str, text: &str) {
+        let fresh = Fresh { basis: Basis::default(), from: NOW, until: NOW.plus_ms(1) };
+        answers.put(&Code::parse(code).expect("a code"), fresh, text.as_bytes());
     }
 
     #[test]
-    fn an_answer_is_kept_for_its_time_and_its_code() {
+    fn the_last_answer_is_kept_for_its_code_and_no_other() {
         let answers = Answers::default();
-        let get = |n, now| answers.get(&code(n), Basis::default(), now);
-        put(&answers, 1, "first", NOW.plus_ms(5));
-        assert_eq!(get(1, NOW).as_deref(), Some(&b"first"[..]));
-        put(&answers, 1, "second", NOW.plus_ms(10));
-        assert_eq!(get(1, NOW.plus_ms(9)).as_deref(), Some(&b"second"[..]));
-        assert_eq!(get(1, NOW.plus_ms(10)), None, "over");
-        assert_eq!(get(1, NOW.plus_ms(-1)), None, "the clock was set back");
-        assert_eq!(get(2, NOW), None, "another code");
+        let get = |code| answers.get(code).map(|(_, body)| body.chunk().to_vec());
+        put(&answers, "PL1", "first");
+        put(&answers, "PL12", "another");
+        put(&answers, "PL1", "second");
+        assert_eq!(get("PL1").as_deref(), Some(&b"second"[..]));
+        assert_eq!(get("PL12").as_deref(), Some(&b"another"[..]));
+        for none in ["PL2", "PL", "PL1s", "pl1", ""] {
+            assert_eq!(get(none), None, "{none}");
+        }
     }
 
     #[test]
     fn what_is_kept_is_bounded() {
         let answers = Answers::default();
         for n in 0..4 * KEPT {
-            put(&answers, n, "", NOW.plus_ms(1));
+            put(&answers, &format!("PL{n}"), "");
         }
         let kept = |part: &Mutex<Part>| {
             let part = part.lock().expect("not poisoned");
@@ -100,6 +130,6 @@ mod tests {
         };
         let kept: usize = answers.parts.iter().map(kept).sum();
         assert!((KEPT / 2..=KEPT).contains(&kept), "{kept}");
-        assert!(answers.get(&code(4 * KEPT - 1), Basis::default(), NOW).is_some(), "the last one");
+        assert!(answers.get(&format!("PL{}", 4 * KEPT - 1)).is_some(), "the last one");
     }
 }

@@ -104,12 +104,6 @@ impl CallbackRoute {
 
     /// Answers one request.
     pub async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
-        let answer = self.route(request).await;
-        self.lifecycle.metrics.http_request("callback", answer.status().as_u16());
-        answer
-    }
-
-    async fn route(&self, request: Request<Incoming>) -> Answer {
         let Some((interface, door)) = self.door(request.uri().path()) else {
             return bare(StatusCode::NOT_FOUND);
         };

@@ -7,15 +7,14 @@
 //! answer is written, however long either takes.
 
 use super::problem::Answer;
-use super::reply_body::ReplyBody;
-use bytes::Bytes;
+use super::reply_body::{Chunk, ReplyBody};
 use hyper::Response;
 use hyper::body::{Body, Frame, SizeHint};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
@@ -77,13 +76,13 @@ pub(super) struct Answering {
 }
 
 impl Body for Answering {
-    type Data = Bytes;
+    type Data = Chunk;
     type Error = io::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    ) -> Poll<Option<io::Result<Frame<Chunk>>>> {
         Pin::new(&mut self.get_mut().body).poll_frame(context)
     }
 
@@ -102,6 +101,8 @@ pub(super) struct Punctual<S> {
     limit: Duration,
     turns: Arc<Turns>,
     timer: Pin<Box<Sleep>>,
+    /// Whom the timer wakes.
+    waker: Option<Waker>,
     /// The caller does not read what we have written: the rest of an answer is still ours to send.
     full: bool,
 }
@@ -110,11 +111,16 @@ impl<S> Punctual<S> {
     /// Lets each of the caller's turns take `limit`.
     pub(super) fn new(inner: S, limit: Duration, turns: Arc<Turns>) -> Self {
         let timer = Box::pin(tokio::time::sleep(limit));
-        Self { inner, limit, turns, timer, full: false }
+        Self { inner, limit, turns, timer, waker: None, full: false }
     }
 
     /// Resolves when the caller's turn has taken too long.
     fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let waits = self.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker()));
+        if waits && !self.timer.is_elapsed() {
+            return Poll::Pending;
+        }
+        self.waker = Some(context.waker().clone());
         loop {
             ready!(self.timer.as_mut().poll(context));
             let now = Instant::now();

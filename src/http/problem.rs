@@ -1,6 +1,6 @@
 //! Responses: JSON, and problem documents (RFC 9457) that say whose fault it was and what to do.
 
-use super::reply_body::ReplyBody;
+use super::reply_body::{Chunk, ReplyBody};
 use crate::lifecycle::{LifecycleError, RotateError};
 use crate::store::StoreError;
 use crate::telemetry::request_id;
@@ -169,13 +169,22 @@ pub(super) fn json_bytes(status: StatusCode, body: Bytes) -> Answer {
     text_answer(status, body, "application/json")
 }
 
+/// A JSON response that has been sent before.
+pub(super) fn json_again(body: Chunk) -> Answer {
+    typed(StatusCode::OK, ReplyBody::Whole(body), "application/json")
+}
+
 /// Text with its type.
 pub(super) fn text_answer(
     status: StatusCode,
     text: impl Into<Bytes>,
     content_type: &'static str,
 ) -> Answer {
-    let mut answer = Response::new(ReplyBody::from(text.into()));
+    typed(status, ReplyBody::from(text.into()), content_type)
+}
+
+fn typed(status: StatusCode, body: ReplyBody, content_type: &'static str) -> Answer {
+    let mut answer = Response::new(body);
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

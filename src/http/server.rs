@@ -3,35 +3,23 @@
 //! hyper's graceful shutdown closes a connection that was accepted but has not sent its first byte. So
 //! a listener without keep-alive is drained by us: stop accepting, then let each connection finish.
 
-use super::deadline::{Answering, Punctual, Turns};
-use super::framing::Watched;
+use super::connection::{self, Begun};
 use super::problem::Answer;
-use crate::telemetry::as_request;
-use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONNECTION, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use crate::telemetry::Answered;
+use hyper::Request;
+use hyper::body::Incoming;
 use std::collections::HashSet;
-use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-/// How long a request's head may take (product.md §9).
-const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a TLS handshake may take.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
-/// The largest request head.
-const HEAD_BYTES: usize = 16 << 10;
 /// The longest wait for connections under way when the listener stops.
 const DRAIN: Duration = Duration::from_secs(6);
 /// The wait after a failed accept: out of descriptors heals when connections end.
@@ -51,8 +39,10 @@ pub type Tls = watch::Receiver<TlsAcceptor>;
 /// What one listener allows.
 #[derive(Clone)]
 pub struct Limits {
-    /// The listener's name in logs and metrics.
+    /// The listener's name in logs.
     pub name: &'static str,
+    /// Counts the answers.
+    pub answered: Answered,
     /// Whether a connection may carry more than one request.
     pub keep_alive: bool,
     /// Connections at a time; more wait in the kernel's queue.
@@ -81,7 +71,7 @@ pub fn serve<F, R>(
     stop: watch::Receiver<bool>,
 ) -> Serving
 where
-    F: Fn(Request<Incoming>) -> R + Send + Sync + 'static,
+    F: Fn(Request<Incoming>) -> Begun<R> + Send + Sync + 'static,
     R: Future<Output = Answer> + Send + 'static,
 {
     let task = tokio::spawn(accept_loop(listener, limits, Arc::new(answer), stop));
@@ -94,7 +84,7 @@ async fn accept_loop<F, R>(
     answer: Arc<F>,
     mut stop: watch::Receiver<bool>,
 ) where
-    F: Fn(Request<Incoming>) -> R + Send + Sync + 'static,
+    F: Fn(Request<Incoming>) -> Begun<R> + Send + Sync + 'static,
     R: Future<Output = Answer> + Send + 'static,
 {
     let places = Arc::new(Semaphore::new(limits.connections));
@@ -119,14 +109,14 @@ async fn accept_loop<F, R>(
                 // Answers are one small write: waiting to fill a packet would only delay them.
                 drop(stream.set_nodelay(true));
                 connections.spawn(async move {
-                    connection(stream, limits, answer, stop).await;
+                    accepted_tcp(stream, limits, answer, stop).await;
                     drop(place);
                 });
             }
             Ok(Accepted::Unix(stream)) => {
                 callers.tell(&stream, limits.name);
                 connections.spawn(async move {
-                    plain(stream, limits, answer, stop).await;
+                    connection::serve(stream, limits, answer, stop).await;
                     drop(place);
                 });
             }
@@ -149,7 +139,7 @@ async fn accept_loop<F, R>(
 }
 
 /// Resolves when the listener is to stop, or whoever could say so is gone.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
 }
 
@@ -187,95 +177,26 @@ async fn accept(listener: &Listener) -> std::io::Result<Accepted> {
     }
 }
 
-async fn connection<F, R>(
+async fn accepted_tcp<F, R>(
     stream: tokio::net::TcpStream,
     limits: Limits,
     answer: Arc<F>,
     stop: watch::Receiver<bool>,
 ) where
-    F: Fn(Request<Incoming>) -> R + Send + Sync + 'static,
+    F: Fn(Request<Incoming>) -> Begun<R> + Send + Sync + 'static,
     R: Future<Output = Answer> + Send + 'static,
 {
     let Some(tls) = &limits.tls else {
-        return plain(stream, limits, answer, stop).await;
+        return connection::serve(stream, limits, answer, stop).await;
     };
     let acceptor = tls.borrow().clone();
     match tokio::time::timeout(HANDSHAKE_DEADLINE, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => plain(stream, limits, answer, stop).await,
+        Ok(Ok(stream)) => connection::serve(stream, limits, answer, stop).await,
         Ok(Err(error)) => {
             tracing::debug!(listener = limits.name, %error, "a TLS handshake failed");
         }
         Err(_) => tracing::debug!(listener = limits.name, "a TLS handshake took too long"),
     }
-}
-
-async fn plain<S, F, R>(stream: S, limits: Limits, answer: Arc<F>, mut stop: watch::Receiver<bool>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    F: Fn(Request<Incoming>) -> R + Send + Sync + 'static,
-    R: Future<Output = Answer> + Send + 'static,
-{
-    let turns = Turns::new();
-    let (stream, ambiguous) =
-        Watched::new(Punctual::new(stream, HEAD_DEADLINE, Arc::clone(&turns)));
-    let service = service_fn(move |request| {
-        let answered = respond(&*answer, &ambiguous, &turns, request);
-        async move { Ok::<_, Infallible>(answered.await) }
-    });
-    let serving = http1::Builder::new()
-        .header_read_timeout(None)
-        .max_buf_size(HEAD_BYTES)
-        .keep_alive(limits.keep_alive)
-        .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(serving);
-    let ended = if limits.keep_alive {
-        tokio::select! {
-            ended = serving.as_mut() => ended,
-            () = stopped(&mut stop) => {
-                serving.as_mut().graceful_shutdown();
-                serving.await
-            }
-        }
-    } else {
-        serving.await
-    };
-    if let Err(error) = ended {
-        tracing::debug!(listener = limits.name, %error, "a connection ended early");
-    }
-}
-
-/// Begins at once, so that the request is not moved from future to future.
-fn respond<F, R>(
-    answer: &F,
-    ambiguous: &AtomicBool,
-    turns: &Arc<Turns>,
-    request: Request<Incoming>,
-) -> impl Future<Output = Response<Answering>> + use<F, R>
-where
-    F: Fn(Request<Incoming>) -> R,
-    R: Future<Output = Answer>,
-{
-    let turn = turns.ours();
-    let has_body = !request.body().is_end_stream();
-    let work = (!ambiguous.load(Ordering::Relaxed)).then(|| as_request(answer(request)));
-    async move {
-        let Some(work) = work else {
-            let mut refused = Response::default();
-            *refused.status_mut() = StatusCode::BAD_REQUEST;
-            return turn.answering(last(refused));
-        };
-        let answer = work.await;
-        // A refused body may not have been read to its end. hyper would then close without a word, and a
-        // client that keeps connections would lose its next request on this one.
-        let is_last = has_body && answer.status().is_client_error();
-        turn.answering(if is_last { last(answer) } else { answer })
-    }
-}
-
-/// Marks an answer as the last one of its connection.
-fn last(mut answer: Answer) -> Answer {
-    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    answer
 }
 
 impl Listener {

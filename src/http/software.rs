@@ -4,7 +4,8 @@ use super::access::Token;
 use super::allowance::Allowance;
 use super::answers::Answers;
 use super::body::{Query, decode_segment, preferred_wait, read_json};
-use super::problem::{Answer, Problem, json_answer, json_bytes};
+use super::connection::Begun;
+use super::problem::{Answer, Problem, json_again, json_answer, json_bytes};
 use super::{admin, health, shapes};
 use crate::domain::license::Code;
 use crate::domain::time::day_text;
@@ -15,10 +16,10 @@ use crate::lifecycle::{Lifecycle, Reported};
 use crate::telemetry::request_id;
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::json;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
 /// The software's listener.
@@ -44,12 +45,6 @@ impl NewCodes {
     }
 }
 
-/// An answer, or the way to it.
-enum Begun<F> {
-    Done(Answer),
-    UnderWay(Pin<Box<F>>),
-}
-
 impl Software {
     /// Answers those who know `token`.
     #[must_use]
@@ -65,28 +60,14 @@ impl Software {
 
     /// Answers one request.
     pub fn answer(
-        self: Arc<Self>,
+        self: &Arc<Self>,
         request: Request<Incoming>,
-    ) -> impl Future<Output = Answer> + Send + use<> {
-        let begun = match self.given_before(&request) {
-            Some(answer) => Begun::Done(self.count(answer)),
-            // Boxed, so that the state of all routes is not moved about with an answer that is ready.
-            None => Begun::UnderWay(Box::pin(async move {
-                let answer = self.route(request).await.unwrap_or_else(Problem::answer);
-                self.count(answer)
-            })),
-        };
-        async move {
-            match begun {
-                Begun::Done(answer) => answer,
-                Begun::UnderWay(work) => work.await,
-            }
+    ) -> Begun<impl Future<Output = Answer> + Send + use<>> {
+        if let Some(answer) = self.given_before(&request) {
+            return Begun::Done(answer);
         }
-    }
-
-    fn count(&self, answer: Answer) -> Answer {
-        self.lifecycle.metrics.http_request("software", answer.status().as_u16());
-        answer
+        let this = Arc::clone(self);
+        Begun::UnderWay(async move { this.route(request).await.unwrap_or_else(Problem::answer) })
     }
 
     /// The answer that [`Self::route`] would come to, if it was given before and holds.
@@ -101,9 +82,9 @@ impl Software {
         if let Some(token) = &self.token {
             token.check(request.headers()).ok()?;
         }
-        let code = code_of(segment).ok()?;
-        let (basis, now) = (self.lifecycle.basis(&code), self.lifecycle.clock.now());
-        Some(json_bytes(StatusCode::OK, self.answers.get(&code, basis, now)?))
+        let code = percent_decode_str(segment).decode_utf8().ok()?;
+        let (fresh, body) = self.answers.get(&code)?;
+        self.lifecycle.holds(&fresh).then(|| json_again(body))
     }
 
     async fn route(&self, request: Request<Incoming>) -> Result<Answer, Problem> {
@@ -169,7 +150,7 @@ impl Software {
         let answer = self.lifecycle.entitlement(&code).await?;
         let body = shapes::entitlement(code.as_str(), &answer);
         if let Some(fresh) = answer.fresh {
-            self.answers.put(code, fresh, body.clone());
+            self.answers.put(&code, fresh, &body);
         }
         Ok(json_bytes(StatusCode::OK, body))
     }

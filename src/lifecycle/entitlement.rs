@@ -35,7 +35,7 @@ pub struct Entitlement {
 }
 
 /// What an answer was made from: the row as it was, and the key that signed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Basis {
     row: Version,
     rotations: u64,
@@ -53,10 +53,8 @@ pub struct Fresh {
 }
 
 impl Fresh {
-    /// Whether a new answer, made `now` from `basis`, would be the same.
-    #[must_use]
-    pub fn holds(&self, basis: Basis, now: Timestamp) -> bool {
-        self.basis == basis && self.from <= now && now < self.until
+    fn covers(&self, now: Timestamp) -> bool {
+        self.from <= now && now < self.until
     }
 }
 
@@ -74,10 +72,13 @@ impl Lifecycle {
         self.entitlement_now(code)
     }
 
-    /// What an answer about `code` would be made from now.
+    /// Whether a new answer would be the same as the one that this is told of.
     #[must_use]
-    pub fn basis(&self, code: &Code) -> Basis {
-        Basis { row: self.store.version(code), rotations: self.leases.rotations() }
+    pub fn holds(&self, fresh: &Fresh) -> bool {
+        let Basis { row, rotations } = fresh.basis;
+        fresh.covers(self.clock.now())
+            && self.store.holds(row)
+            && self.leases.rotations() == rotations
     }
 
     /// Whether the marketplace is to be asked before this is told.
@@ -91,7 +92,7 @@ impl Lifecycle {
     /// Decides from what is known.
     fn entitlement_now(&self, code: &Code) -> Result<Entitlement, StoreError> {
         // Before the row and the key are read: what is made from newer ones is only forgotten too early.
-        let basis = self.basis(code);
+        let basis = Basis { row: self.store.version(code), rotations: self.leases.rotations() };
         let license = self.store.read(|snapshot| snapshot.license(code))?;
         let now = self.clock.now();
         let until = license
@@ -136,5 +137,18 @@ impl Lifecycle {
         }
         self.asking.lock().unwrap_or_else(PoisonError::into_inner).remove(code);
         drop(finish);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_holds_from_when_it_was_made_until_it_could_be_another() {
+        let at = Timestamp::from_ms;
+        let fresh = Fresh { basis: Basis::default(), from: at(10), until: at(15) };
+        let covered: Vec<i64> = (0..20).filter(|ms| fresh.covers(at(*ms))).collect();
+        assert_eq!(covered, [10, 11, 12, 13, 14], "not after the clock was set back, either");
     }
 }

@@ -286,6 +286,12 @@ impl Store {
         self.versions.of(code)
     }
 
+    /// Whether the row that this is the version of is unchanged, for all that can be told without a read.
+    #[must_use]
+    pub fn holds(&self, version: Version) -> bool {
+        self.versions.holds(version)
+    }
+
     /// A read that may take long (lists, sweeps), away from the runtime's threads.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ type Status = [(&'static str, u16); 1];
 /// A name of the configuration, and a word of ours.
 type Named = ([(&'static str, String); 1], [Label; 1]);
 type Seconds = Gauge<f64, AtomicU64>;
+type HttpRequests = Family<([Label; 1], Status), Counter>;
 
 /// Buckets in seconds: a callback should take milliseconds and must take less than 20 s.
 const CALLBACK_SECONDS: [f64; 12] =
@@ -31,6 +32,37 @@ const GROUP_SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.
 const COMMIT_SECONDS: [f64; 10] =
     [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25, 1.0];
 
+/// Counts what one listener answers.
+#[derive(Debug, Clone)]
+pub struct Answered {
+    listener: &'static str,
+    all: HttpRequests,
+    /// Most answers are this one: it is not looked up.
+    ok: Counter,
+}
+
+impl Answered {
+    fn new(listener: &'static str, all: &HttpRequests) -> Self {
+        let ok = all.get_or_create_owned(&labels(listener, OK));
+        Self { listener, all: all.clone(), ok }
+    }
+
+    /// One more answer, of this status.
+    pub fn count(&self, status: u16) {
+        if status == OK {
+            self.ok.inc();
+        } else {
+            self.all.get_or_create(&labels(self.listener, status)).inc();
+        }
+    }
+}
+
+const OK: u16 = 200;
+
+const fn labels(listener: &'static str, status: u16) -> ([Label; 1], Status) {
+    ([("listener", listener)], [("status", status)])
+}
+
 /// All metrics. Cheap to record; share it in an `Arc`.
 #[derive(Debug)]
 pub struct Metrics {
@@ -41,7 +73,7 @@ pub struct Metrics {
     marketplace_calls: Family<[Label; 2], Counter>,
     marketplace_duration: Histogram,
     jobs: Family<[Label; 2], Counter>,
-    http_requests: Family<([Label; 1], Status), Counter>,
+    http_requests: HttpRequests,
     usage_entries: Family<[Label; 1], Counter>,
     usage_waiting: Gauge,
     group_size: Histogram,
@@ -268,10 +300,10 @@ impl Metrics {
         self.jobs.get_or_create(&[("job", job), ("outcome", outcome)]).inc();
     }
 
-    /// One request was answered on a listener: `callback`, `admin` or `software`.
-    pub fn http_request(&self, listener: &'static str, status: u16) {
-        let labels = ([("listener", listener)], [("status", status)]);
-        self.http_requests.get_or_create(&labels).inc();
+    /// Counts what a listener answers: `callback`, `admin` or `software`.
+    #[must_use]
+    pub fn http_requests(&self, listener: &'static str) -> Answered {
+        Answered::new(listener, &self.http_requests)
     }
 
     /// So many entries of usage reports were `sent` or `failed`.
@@ -421,7 +453,8 @@ mod tests {
         metrics.transition("released", "callback");
         metrics.marketplace_call("query", "done", Duration::from_millis(30));
         metrics.job("heartbeat", "ok");
-        metrics.http_request("admin", 200);
+        metrics.http_requests("admin").count(200);
+        metrics.http_requests("admin").count(404);
         metrics.usage("sent", 3);
         metrics.set_usage_waiting(5);
         metrics.commit(7, Duration::from_millis(1));
@@ -443,6 +476,7 @@ mod tests {
             r#"authcoded_marketplace_calls_total{api="query",outcome="done"} 1"#,
             r#"authcoded_jobs_total{job="heartbeat",outcome="ok"} 1"#,
             r#"authcoded_http_requests_total{listener="admin",status="200"} 1"#,
+            r#"authcoded_http_requests_total{listener="admin",status="404"} 1"#,
             r#"authcoded_usage_entries_total{outcome="sent"} 3"#,
             "authcoded_usage_waiting 5",
             r#"authcoded_commit_group_size_bucket{le="8.0"} 1"#,

@@ -69,6 +69,9 @@ const FENCES: &[(&str, &[&str])] = &[
     ("http_body_util", &["http", "simulator", "cli"]),
     ("tokio_rustls", &["http", "guard", "simulator"]),
     ("rustls_platform_verifier", &["guard"]),
+    ("arc_swap", &["http/access.rs"]),
+    ("subtle", &["http/access.rs"]),
+    ("hashbrown", &["http/answers.rs"]),
     (
         "ring",
         &[

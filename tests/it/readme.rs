@@ -127,7 +127,7 @@ pub(crate) fn metrics() -> Vec<String> {
     metrics.transition("", "");
     metrics.marketplace_call("", "", Duration::ZERO);
     metrics.job("", "");
-    metrics.http_request("", 200);
+    metrics.http_requests("").count(200);
     metrics.usage("", 0);
     metrics.set_licenses(State::Issued, 0);
     metrics.set_heartbeat_step("", true);
