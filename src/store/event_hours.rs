@@ -3,23 +3,26 @@
 //! Invariant: the events from one row's id up to the next one's are all of that row's hour. So a time is found
 //! in a table of some thousand rows, whatever the clock did, and no event pays for an index over times.
 
-use super::chain::Chain;
 use super::{Snapshot, Tx};
 use crate::domain::time::{HOUR_MS, Timestamp};
+use rusqlite::{Connection, OptionalExtension as _};
+
+/// The hour of the newest event, if there is one.
+pub(super) fn newest_hour(connection: &Connection) -> rusqlite::Result<Option<i64>> {
+    let sql = "SELECT hour FROM event_hour ORDER BY first_id DESC LIMIT 1";
+    connection.query_row(sql, [], |row| row.get(0)).optional()
+}
 
 impl Tx<'_> {
-    /// Enters the hours begun by the events behind `last`: once for a group.
-    pub(super) fn enter_hours(&self, last: i64) -> rusqlite::Result<()> {
-        if self.heads.of(Chain::Events).id == last {
+    /// Enters the hour of an event that is appended, unless it is that of the event before.
+    pub(super) fn enter_hour(&mut self, id: i64, at: Timestamp) -> rusqlite::Result<()> {
+        let hour = at.as_ms() / HOUR_MS;
+        if self.hour.replace(hour) == Some(hour) {
             return Ok(());
         }
         self.connection
-            .prepare_cached(
-                "INSERT INTO event_hour SELECT id, hour FROM \
-                 (SELECT id, at / ?2 AS hour, lag(at / ?2) OVER (ORDER BY id) AS before \
-                  FROM event WHERE id >= ?1) WHERE id > ?1 AND hour IS NOT before",
-            )?
-            .execute((last, HOUR_MS))?;
+            .prepare_cached("INSERT INTO event_hour VALUES (?1, ?2)")?
+            .execute((id, hour))?;
         Ok(())
     }
 }

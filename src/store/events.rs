@@ -128,7 +128,7 @@ impl Tx<'_> {
                 row.hash,
                 row.request_id,
             ])?;
-        Ok(())
+        Ok(self.enter_hour(row.id, at)?)
     }
 }
 

@@ -157,14 +157,6 @@ impl Tx<'_> {
             ))?;
         Ok(self.connection.last_insert_rowid())
     }
-
-    /// Brings SQLite's statistics up to date.
-    ///
-    /// # Errors
-    /// [`StoreError::Sql`].
-    pub fn optimize(&mut self) -> Result<(), StoreError> {
-        Ok(self.connection.execute_batch("PRAGMA optimize")?)
-    }
 }
 
 impl Snapshot<'_> {

@@ -8,6 +8,7 @@ mod archive;
 mod backup;
 mod callbacks;
 pub mod chain;
+mod checkpointer;
 mod deaf_gaps;
 mod diagnoses;
 mod dial_tests;
@@ -24,6 +25,7 @@ mod relink;
 mod restore;
 mod retry_windows;
 mod schema;
+mod statistics;
 mod unannounced;
 mod usage;
 mod verify;
@@ -233,10 +235,14 @@ impl Store {
         let readers = Arc::new(Readers::open(&file, commits.clone(), reader::FAST)?);
         let lists = Arc::new(Readers::open(&file, commits.clone(), reader::LISTS)?);
         let pools = reader::Pools([Arc::clone(&readers), Arc::clone(&lists)]);
-        let checkpoint = writer::Checkpoint { file: file.clone(), pools };
         let versions = Versions::default();
-        let (writer, writer_end) =
-            writer::start(connection, commits, versions.clone(), checkpoint, Box::new(on_commit))?;
+        let (writer, writer_end) = writer::start(
+            connection,
+            commits,
+            versions.clone(),
+            (file.clone(), pools),
+            Box::new(on_commit),
+        )?;
         let store = Self { writer, readers, lists, versions, file: file.into() };
         Ok((store, Held { lock, writer_end }))
     }

@@ -5,6 +5,7 @@
 use super::OpenError;
 use super::backup::back_up;
 use super::relink::relink;
+use super::statistics::forget_small_tables;
 use rusqlite::{Connection, OpenFlags};
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -123,6 +124,7 @@ pub(super) fn open_for_writing(file: &Path) -> Result<Connection, OpenError> {
     migrate(file, &mut connection)?;
     connection.pragma_update(None, "temp_store", "memory").map_err(fail)?;
     quick_check(file, &connection)?;
+    forget_small_tables(&connection).map_err(fail)?;
     connection.set_prepared_statement_cache_capacity(128);
     Ok(connection)
 }

@@ -5,13 +5,15 @@
 //! commit; a failed job leaves no trace; a commit that fails for any reason but a full disk ends the
 //! thread, and with it the process.
 
-use super::chain::{Chain, Heads};
+use super::chain::Heads;
+use super::checkpointer::Checkpointer;
+use super::event_hours::newest_hour;
 use super::reader::{Commits, Pools};
 use super::versions::Versions;
 use super::{OpenError, StoreError};
 use crate::domain::state::State;
 use crate::telemetry::request_id;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,8 +27,6 @@ use tokio::sync::oneshot;
 const QUEUE: usize = 4_096;
 /// Jobs in one transaction at most: bounds the time until the first of them is answered.
 const GROUP: usize = 256;
-/// Pages (of 4 KiB) in the log at which it is copied into the database.
-const CHECKPOINT_PAGES: i64 = 8_192;
 /// How often the log's size is looked at.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(100);
 
@@ -52,19 +52,14 @@ pub struct WriterStats {
 pub struct Tx<'a> {
     pub(super) connection: &'a Connection,
     pub(super) heads: Heads,
+    /// The hour of the newest event.
+    pub(super) hour: Option<i64>,
     /// The request that the job under way is for.
     pub(super) request: Option<String>,
     pub(super) moved: [i64; State::ALL.len()],
     pub(super) versions: &'a Versions,
     /// Places in [`Versions`] of the codes whose rows were written.
     pub(super) changed: Vec<usize>,
-}
-
-/// What a checkpoint needs.
-pub(super) struct Checkpoint {
-    pub(super) file: PathBuf,
-    /// Their idle snapshots stand in its way.
-    pub(super) pools: Pools,
 }
 
 /// Told of each commit: how many jobs, and how long the group took.
@@ -83,6 +78,8 @@ enum Message {
     Job(Box<dyn Job>),
     /// Copy what is left of the log, so that it begins anew.
     FinishCheckpoint,
+    /// The disk does not keep what it was given; why we think so.
+    DiskFailed(String),
     End,
 }
 
@@ -105,19 +102,20 @@ pub(super) fn start(
     connection: Connection,
     commits: Commits,
     versions: Versions,
-    checkpoint: Checkpoint,
+    (file, pools): (PathBuf, Pools),
     on_commit: OnCommit,
 ) -> Result<(Handle, oneshot::Receiver<WriterEnd>), OpenError> {
-    let heads = Heads::load(&connection)
-        .map_err(|source| OpenError::Sqlite { file: checkpoint.file.clone(), source })?;
+    let fail = |source| OpenError::Sqlite { file: file.clone(), source };
+    let heads = Heads::load(&connection).map_err(fail)?;
+    let hour = newest_hour(&connection).map_err(fail)?;
     let (queue, jobs) = sync_channel(QUEUE);
     let counters = Arc::new(Counters::default());
     let (ended, end) = oneshot::channel();
     let handle = Handle { queue: queue.clone(), counters: Arc::clone(&counters) };
     let shared = Arc::clone(&counters);
-    let pools = checkpoint.pools.clone();
+    let checkpointer = Checkpointer::new(file, pools.clone());
     let mut writer =
-        Writer { connection, heads, jobs, counters, commits, versions, on_commit, pools };
+        Writer { connection, heads, hour, jobs, counters, commits, versions, on_commit, pools };
     thread::Builder::new()
         .name("writer".to_owned())
         .spawn(move || {
@@ -129,7 +127,7 @@ pub(super) fn start(
         .map_err(OpenError::Thread)?;
     thread::Builder::new()
         .name("checkpointer".to_owned())
-        .spawn(move || run_checkpointer(&checkpoint, &queue, &shared))
+        .spawn(move || run_checkpointer(checkpointer, &queue, &shared))
         .map_err(OpenError::Thread)?;
     Ok((handle, end))
 }
@@ -229,6 +227,7 @@ fn not_committed(error: &StoreError) -> StoreError {
 struct Writer {
     connection: Connection,
     heads: Heads,
+    hour: Option<i64>,
     jobs: Receiver<Message>,
     counters: Arc<Counters>,
     commits: Commits,
@@ -243,11 +242,13 @@ impl Writer {
             let mut group: Vec<Box<dyn Job>> = Vec::new();
             let mut checkpoint = false;
             let mut end = false;
+            let mut failed = None;
             let mut next = Some(first);
             while let Some(message) = next.take() {
                 match message {
                     Message::Job(job) => group.push(job),
                     Message::FinishCheckpoint => checkpoint = true,
+                    Message::DiskFailed(why) => failed = Some(why),
                     Message::End => end = true,
                 }
                 if group.len() < GROUP && !end {
@@ -259,13 +260,19 @@ impl Writer {
                 return WriterEnd::Failed(fatal.to_string());
             }
             if checkpoint {
-                self.checkpoint("PASSIVE");
+                failed = failed.or(self.checkpoint("PASSIVE"));
+            }
+            if let Some(why) = failed {
+                tracing::error!(
+                    error = why,
+                    "what was copied into the database did not reach the disk: nothing more is acknowledged, the process ends; check the disk, then start again"
+                );
+                return WriterEnd::Failed(why);
             }
             if end {
                 // An open snapshot would hold the log until the busy timeout.
                 self.pools.close();
-                self.checkpoint("TRUNCATE");
-                return WriterEnd::Asked;
+                return self.checkpoint("TRUNCATE").map_or(WriterEnd::Asked, WriterEnd::Failed);
             }
         }
         WriterEnd::Asked
@@ -308,6 +315,7 @@ impl Writer {
         let mut tx = Tx {
             connection: &self.connection,
             heads: self.heads,
+            hour: self.hour,
             request: None,
             moved: [0; 6],
             versions: &self.versions,
@@ -318,29 +326,31 @@ impl Writer {
         }
         tx.store_moves().map_err(classify)?;
         tx.store_heads(&self.heads).map_err(classify)?;
-        tx.enter_hours(self.heads.of(Chain::Events).id).map_err(classify)?;
-        let (heads, changed) = (tx.heads, tx.changed);
+        let (heads, hour, changed) = (tx.heads, tx.hour, tx.changed);
         self.connection.prepare_cached("COMMIT")?.execute([]).map_err(classify)?;
-        self.heads = heads;
+        (self.heads, self.hour) = (heads, hour);
         Ok(changed)
     }
 
-    fn checkpoint(&self, mode: &str) {
+    /// Copies the log. Returns why the process must end, if it must.
+    fn checkpoint(&self, mode: &str) -> Option<String> {
         let sql = format!("PRAGMA wal_checkpoint({mode})");
-        if let Err(error) = self.connection.query_row(&sql, [], |_| Ok(())) {
-            tracing::warn!(%error, "a checkpoint failed; the log goes on growing until one succeeds");
+        let error = self.connection.query_row(&sql, [], |_| Ok(())).err()?;
+        if is_failed_disk(&error) {
+            return Some(error.to_string());
         }
+        tracing::warn!(%error, "a checkpoint failed; the log goes on growing until one succeeds");
+        None
     }
 }
 
 impl Tx<'_> {
     fn savepoint(&mut self, job: &mut dyn Job) -> rusqlite::Result<()> {
         self.connection.prepare_cached("SAVEPOINT job")?.execute([])?;
-        let (heads, moved) = (self.heads, self.moved);
+        let (heads, hour, moved) = (self.heads, self.hour, self.moved);
         self.request = job.request();
         if !job.run(self) {
-            self.heads = heads;
-            self.moved = moved;
+            (self.heads, self.hour, self.moved) = (heads, hour, moved);
             if self.connection.is_autocommit() {
                 // SQLite has rolled back everything by itself: a full disk, or an input/output error.
                 return Err(rusqlite::Error::SqliteFailure(
@@ -363,11 +373,18 @@ fn classify(error: rusqlite::Error) -> StoreError {
     }
 }
 
-/// Copies the log into the database when it has grown, beside the writer: most of the work, and the
-/// slow fsync of the database file, delays no group. What arrived meanwhile is left to the writer,
-/// who then begins the log anew.
-fn run_checkpointer(checkpoint: &Checkpoint, writer: &SyncSender<Message>, counters: &Counters) {
-    let mut connection = None;
+/// After a failed fsync nobody can tell what is on the disk, and the next one would succeed. The log holds it
+/// all, and a start copies it anew.
+pub(super) fn is_failed_disk(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)
+}
+
+/// Copies the log when it has grown, for as long as the writer is at work.
+fn run_checkpointer(
+    mut checkpointer: Checkpointer,
+    writer: &SyncSender<Message>,
+    counters: &Counters,
+) {
     let mut seen = 0;
     while !counters.ended.load(Ordering::Relaxed) {
         thread::sleep(CHECKPOINT_EVERY);
@@ -375,34 +392,14 @@ fn run_checkpointer(checkpoint: &Checkpoint, writer: &SyncSender<Message>, count
         if commits == std::mem::replace(&mut seen, commits) {
             continue;
         }
-        match copy_log(&mut connection, checkpoint) {
+        match checkpointer.copy() {
             Ok(true) => drop(writer.try_send(Message::FinishCheckpoint)),
             Ok(false) => {}
+            Err(error) if error.is_failed_disk() => {
+                drop(writer.send(Message::DiskFailed(error.to_string())));
+                return;
+            }
             Err(error) => tracing::warn!(%error, "a checkpoint failed; it is tried again"),
         }
     }
-}
-
-/// Returns whether there was enough to copy.
-fn copy_log(
-    connection: &mut Option<Connection>,
-    checkpoint: &Checkpoint,
-) -> Result<bool, rusqlite::Error> {
-    let connection = match connection {
-        Some(open) => open,
-        None => connection.insert(Connection::open_with_flags(
-            &checkpoint.file,
-            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-        )?),
-    };
-    let uncopied = connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| {
-        Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?)
-    })?;
-    if uncopied < CHECKPOINT_PAGES {
-        return Ok(false);
-    }
-    checkpoint.pools.release();
-    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
-    checkpoint.pools.release();
-    Ok(true)
 }
