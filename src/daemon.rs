@@ -222,10 +222,15 @@ impl Daemon {
         if let Err(error) = self.lifecycle.follow_failed_calls().await {
             tracing::warn!(%error, "calls that failed could not be noted: look for them in the seller's console");
         }
+        if self.writer_end.is_terminated() {
+            return tracing::warn!("stopped; the writer had ended before");
+        }
         self.store.shut_down();
         match tokio::time::timeout(WRITER_DRAIN, &mut self.writer_end).await {
             Ok(Ok(WriterEnd::Asked)) => tracing::info!("stopped"),
-            Ok(end) => tracing::warn!(?end, "stopped, but the writer had ended before"),
+            Ok(end) => {
+                tracing::warn!(?end, "stopped, but the writer did not end as it was asked to")
+            }
             Err(_) => tracing::warn!(
                 "stopped before the writer had finished: the log is replayed at the next start"
             ),

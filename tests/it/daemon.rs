@@ -317,11 +317,14 @@ impl Daemon {
 
     /// Waits for the end that SIGTERM brings: exit status 0 within 10 s.
     pub(crate) async fn ended(&mut self) {
+        self.ended_with(0, "the daemon ends after SIGTERM").await;
+    }
+
+    /// Waits for an end with this exit status.
+    pub(crate) async fn ended_with(&mut self, status: i32, what: &str) {
         let Running { mut child, reader, .. } = self.running.take().expect("it runs");
-        let ended = wait_within(STOP, "the daemon ends after SIGTERM", async || {
-            child.try_wait().expect("its status")
-        });
-        assert_eq!(ended.await.code(), Some(0), "{}", self.tail());
+        let ended = wait_within(STOP, what, async || child.try_wait().expect("its status"));
+        assert_eq!(ended.await.code(), Some(status), "{}", self.tail());
         reader.join().expect("the log was read");
         self.check_log();
     }

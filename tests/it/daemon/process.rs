@@ -231,6 +231,27 @@ async fn what_was_acknowledged_survives_a_kill() {
 }
 
 #[tokio::test]
+async fn a_writer_that_cannot_commit_ends_the_process_and_acknowledges_nothing() {
+    let market = Market::start().await;
+    let mut daemon = Daemon::start(&[market.http()]).await;
+    daemon.activated("PL1").await;
+    // Somebody else writes to the database and does not come to an end.
+    let file = daemon.folder().join("data/authcoded.db");
+    let stranger = rusqlite::Connection::open(file).expect("the database");
+    stranger.execute_batch("BEGIN IMMEDIATE").expect("the writer waits");
+    let call = renewal("PL1", "CS-1", &date_in_days(400));
+    assert_eq!(daemon.callback(&call).await, "000005");
+    daemon.ended_with(1, "the daemon ends with its writer").await;
+    let said = |word: &str| daemon.log().iter().any(|line| line.contains(word));
+    assert!(said("a commit failed") && said("the writer had ended before"), "{:?}", daemon.log());
+    stranger.execute_batch("ROLLBACK").expect("given free");
+    drop(stranger);
+    daemon.again().await;
+    assert_eq!(daemon.callback(&call).await, "000000", "it comes again");
+    assert_eq!(daemon.last_callback("PL1").await["verdict"], "applied");
+}
+
+#[tokio::test]
 async fn an_idle_daemon_stops_at_once() {
     let market = Market::start().await;
     let mut daemon = Daemon::start(&[market.http()]).await;
