@@ -95,9 +95,9 @@ pub async fn run(config: Config, secrets: Secrets, file: &Path) -> anyhow::Resul
         }
     };
     drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
-    daemon.stop().await;
+    let stopped = daemon.stop().await;
     match ended {
-        None => Ok(()),
+        None => stopped,
         Some(end) => bail!(
             "the writer ended ({end:?}): nothing more can be stored; the log before this line says why"
         ),
@@ -209,7 +209,10 @@ impl Daemon {
     }
 
     /// Stops taking calls, finishes those under way, stores what is queued, and ends.
-    pub async fn stop(mut self) {
+    ///
+    /// # Errors
+    /// The writer could not store what was queued, or the disk did not keep what was copied at the end.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
         self.stop.send_replace(true);
         for listener in self.listeners {
             listener.finished().await;
@@ -223,18 +226,20 @@ impl Daemon {
             tracing::warn!(%error, "calls that failed could not be noted: look for them in the seller's console");
         }
         if self.writer_end.is_terminated() {
-            return tracing::warn!("stopped; the writer had ended before");
+            tracing::warn!("stopped; the writer had ended before");
+            return Ok(());
         }
         self.store.shut_down();
         match tokio::time::timeout(WRITER_DRAIN, &mut self.writer_end).await {
             Ok(Ok(WriterEnd::Asked)) => tracing::info!("stopped"),
-            Ok(end) => {
-                tracing::warn!(?end, "stopped, but the writer did not end as it was asked to")
-            }
+            Ok(end) => bail!(
+                "the writer did not end as it was asked to ({end:?}): the log before this line says why"
+            ),
             Err(_) => tracing::warn!(
                 "stopped before the writer had finished: the log is replayed at the next start"
             ),
         }
+        Ok(())
     }
 }
 

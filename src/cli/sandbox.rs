@@ -78,10 +78,10 @@ async fn play(args: &Args) -> anyhow::Result<()> {
         kept = keep_clock(&ground) => kept,
     };
     println!("Ending; start it again on the same folder and it goes on.");
-    daemon.stop().await;
+    let stopped = daemon.stop().await;
     simulator.stop().await;
     ground.keep_clock()?;
-    ended
+    ended.and(stopped)
 }
 
 fn marketplace(ground: &Ground) -> Settings {

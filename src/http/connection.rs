@@ -23,6 +23,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+use tokio::task::unconstrained;
 
 /// How long a request's head may take (product.md §9).
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
@@ -81,7 +82,8 @@ pub(super) async fn serve<S, F, R>(
     );
     let ended = if limits.keep_alive {
         let mut news = News::of(&stop);
-        let mut stopping = pin!(stopped(&mut stop));
+        // A task that has spent its turn would not be told, and this asks but once.
+        let mut stopping = pin!(unconstrained(stopped(&mut stop)));
         poll_fn(|context| {
             let ended = serving.as_mut().poll(context);
             if ended.is_pending()

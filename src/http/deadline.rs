@@ -11,12 +11,13 @@ use super::reply_body::{Chunk, ReplyBody};
 use hyper::Response;
 use hyper::body::{Body, Frame, SizeHint};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep};
 
 /// Stands where the time would stand since which the caller is waited for.
@@ -122,7 +123,8 @@ impl<S> Punctual<S> {
         }
         self.waker = Some(context.waker().clone());
         loop {
-            ready!(self.timer.as_mut().poll(context));
+            // A task that has spent its turn would not be told, and this asks but once.
+            ready!(pin!(unconstrained(self.timer.as_mut())).poll(context));
             let now = Instant::now();
             let since = self.turns.waiting_since().filter(|_| !self.full).unwrap_or(now);
             if now.duration_since(since) >= self.limit {

@@ -7,7 +7,7 @@
 //! Invariant: nothing is taken for durable because of what happens here; SQLite waits for the disk all the same.
 
 use super::reader::Pools;
-use super::writer::is_failed_disk;
+use super::writer::{is_failed_fsync, leave_the_log};
 use rusqlite::{Connection, OpenFlags};
 use std::fs::File;
 use std::mem::ManuallyDrop;
@@ -47,9 +47,9 @@ pub(super) enum CopyError {
 
 impl CopyError {
     /// Whether the process must end.
-    pub(super) fn is_failed_disk(&self) -> bool {
+    pub(super) fn is_failed_fsync(&self) -> bool {
         match self {
-            Self::Sql(error) => is_failed_disk(error),
+            Self::Sql(error) => is_failed_fsync(error),
             Self::Open(_) => false,
             Self::Sync(_) => true,
         }
@@ -74,19 +74,29 @@ impl Checkpointer {
                 file: ManuallyDrop::new(File::open(&*file).map_err(CopyError::Open)?),
             }),
         };
-        if uncopied(connection)? < PAGES {
+        let mut left = uncopied(connection)?;
+        if left < PAGES {
             return Ok(false);
         }
         for _ in 0..COPIES {
             pools.release();
             connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
             file.sync_all().map_err(CopyError::Sync)?;
-            if uncopied(connection)? < LEFT_TO_WRITER {
+            let before = std::mem::replace(&mut left, uncopied(connection)?);
+            if left < LEFT_TO_WRITER || left >= before {
                 break;
             }
         }
         pools.release();
-        Ok(true)
+        // A read that takes long holds the rest back: it is copied beside the writer when that has ended.
+        Ok(left < PAGES)
+    }
+
+    /// Leaves the log where it is when the connection is closed.
+    pub(super) fn leave_the_log(&self) {
+        if let Some(open) = &self.open {
+            leave_the_log(&open.connection);
+        }
     }
 }
 

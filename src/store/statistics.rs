@@ -23,15 +23,19 @@ impl Tx<'_> {
 
 /// Drops what was told of small tables, also by an earlier version.
 pub(super) fn forget_small_tables(connection: &Connection) -> rusqlite::Result<()> {
-    if !connection.table_exists(None, "sqlite_stat1")? {
-        return Ok(());
+    let mut forgotten = 0;
+    // The samples first: which tables are small stands in the other one.
+    for statistics in ["sqlite_stat4", "sqlite_stat1"] {
+        if connection.table_exists(None, statistics)? {
+            // What is told of an index begins with its number of rows; a partial one may have few of a large
+            // table.
+            let sql = format!(
+                "DELETE FROM {statistics} WHERE tbl IN (SELECT tbl FROM sqlite_stat1 \
+                 GROUP BY tbl HAVING max(CAST(stat AS INTEGER)) < ?1)"
+            );
+            forgotten += connection.execute(&sql, [SMALL])?;
+        }
     }
-    // What is told of an index begins with its number of rows; a partial one may have few of a large table.
-    let forgotten = connection.execute(
-        "DELETE FROM sqlite_stat1 WHERE tbl IN (SELECT tbl FROM sqlite_stat1 GROUP BY tbl \
-         HAVING max(CAST(stat AS INTEGER)) < ?1)",
-        [SMALL],
-    )?;
     if forgotten > 0 {
         // Makes this connection read the rest anew, and plan its statements again.
         connection.execute_batch("ANALYZE sqlite_schema")?;
@@ -95,11 +99,16 @@ mod tests {
         connection
             .execute_batch(
                 "ANALYZE; INSERT INTO sqlite_stat1 VALUES ('event', 'event_by_kind', '1 1 1'), \
-                 ('license', 'license', '20000 1')",
+                 ('license', 'license', '20000 1'); \
+                 INSERT INTO sqlite_stat4 VALUES ('event', 'event_by_kind', '1 1', '0 0', '0 0', x'00')",
             )
             .expect("poisoned");
         drop(connection);
         with_store(folder.path(), async |_| {});
         assert_eq!(told(folder.path()), [("license".to_owned(), 20_000)]);
+        let connection = Connection::open(folder.path().join(schema::FILE)).expect("opened");
+        let sql = "SELECT count(*) FROM sqlite_stat4 WHERE tbl <> 'license'";
+        let samples: i64 = connection.query_row(sql, [], |row| row.get(0)).expect("counted");
+        assert_eq!(samples, 0);
     }
 }

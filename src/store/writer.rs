@@ -13,7 +13,8 @@ use super::versions::Versions;
 use super::{OpenError, StoreError};
 use crate::domain::state::State;
 use crate::telemetry::request_id;
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, ffi};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -78,8 +79,8 @@ enum Message {
     Job(Box<dyn Job>),
     /// Copy what is left of the log, so that it begins anew.
     FinishCheckpoint,
-    /// The disk does not keep what it was given; why we think so.
-    DiskFailed(String),
+    /// Wakes the writer, which sees that the disk has failed.
+    DiskFailed,
     End,
 }
 
@@ -88,6 +89,8 @@ struct Counters {
     waiting: AtomicUsize,
     commits: AtomicU64,
     ended: AtomicBool,
+    /// The disk did not keep what it was given: nothing more may be committed or copied.
+    disk_failed: AtomicBool,
 }
 
 /// The way to the writer. Cheap to clone.
@@ -242,37 +245,35 @@ impl Writer {
             let mut group: Vec<Box<dyn Job>> = Vec::new();
             let mut checkpoint = false;
             let mut end = false;
-            let mut failed = None;
             let mut next = Some(first);
             while let Some(message) = next.take() {
                 match message {
                     Message::Job(job) => group.push(job),
                     Message::FinishCheckpoint => checkpoint = true,
-                    Message::DiskFailed(why) => failed = Some(why),
+                    Message::DiskFailed => {}
                     Message::End => end = true,
                 }
                 if group.len() < GROUP && !end {
                     next = self.jobs.try_recv().ok();
                 }
             }
+            if self.counters.disk_failed.load(Ordering::Acquire) {
+                return self.end_with_the_disk("the log before this line says why".to_owned());
+            }
             if let Err(fatal) = self.commit_group(group) {
                 tracing::error!(error = %fatal, "a commit failed: nothing more is acknowledged, the process ends; check the disk, then start again");
                 return WriterEnd::Failed(fatal.to_string());
             }
-            if checkpoint {
-                failed = failed.or(self.checkpoint("PASSIVE"));
-            }
-            if let Some(why) = failed {
-                tracing::error!(
-                    error = why,
-                    "what was copied into the database did not reach the disk: nothing more is acknowledged, the process ends; check the disk, then start again"
-                );
-                return WriterEnd::Failed(why);
+            if checkpoint && let Err(why) = self.checkpoint("PASSIVE") {
+                return self.end_with_the_disk(why);
             }
             if end {
                 // An open snapshot would hold the log until the busy timeout.
                 self.pools.close();
-                return self.checkpoint("TRUNCATE").map_or(WriterEnd::Asked, WriterEnd::Failed);
+                return match self.checkpoint("TRUNCATE") {
+                    Ok(()) => WriterEnd::Asked,
+                    Err(why) => self.end_with_the_disk(why),
+                };
             }
         }
         WriterEnd::Asked
@@ -332,15 +333,26 @@ impl Writer {
         Ok(changed)
     }
 
-    /// Copies the log. Returns why the process must end, if it must.
-    fn checkpoint(&self, mode: &str) -> Option<String> {
+    fn end_with_the_disk(&self, why: String) -> WriterEnd {
+        tracing::error!(
+            error = why,
+            "what was copied into the database did not reach the disk: nothing more is acknowledged, the process ends; check the disk, then start again"
+        );
+        leave_the_log(&self.connection);
+        WriterEnd::Failed(why)
+    }
+
+    /// Copies the log. An error is why the process must end.
+    fn checkpoint(&self, mode: &str) -> Result<(), String> {
         let sql = format!("PRAGMA wal_checkpoint({mode})");
-        let error = self.connection.query_row(&sql, [], |_| Ok(())).err()?;
-        if is_failed_disk(&error) {
-            return Some(error.to_string());
+        match self.connection.query_row(&sql, [], |_| Ok(())) {
+            Ok(()) => Ok(()),
+            Err(error) if is_failed_fsync(&error) => Err(error.to_string()),
+            Err(error) => {
+                tracing::warn!(%error, "a checkpoint failed; the log goes on growing until one succeeds");
+                Ok(())
+            }
         }
-        tracing::warn!(%error, "a checkpoint failed; the log goes on growing until one succeeds");
-        None
     }
 }
 
@@ -375,8 +387,15 @@ fn classify(error: rusqlite::Error) -> StoreError {
 
 /// After a failed fsync nobody can tell what is on the disk, and the next one would succeed. The log holds it
 /// all, and a start copies it anew.
-pub(super) fn is_failed_disk(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)
+pub(super) fn is_failed_fsync(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_FSYNC)
+}
+
+/// Whoever closes the database last would copy the log into it and remove the log.
+pub(super) fn leave_the_log(connection: &Connection) {
+    if let Err(error) = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
+        tracing::warn!(%error, "the log may not outlive the process");
+    }
 }
 
 /// Copies the log when it has grown, for as long as the writer is at work.
@@ -395,8 +414,11 @@ fn run_checkpointer(
         match checkpointer.copy() {
             Ok(true) => drop(writer.try_send(Message::FinishCheckpoint)),
             Ok(false) => {}
-            Err(error) if error.is_failed_disk() => {
-                drop(writer.send(Message::DiskFailed(error.to_string())));
+            Err(error) if error.is_failed_fsync() => {
+                tracing::error!(%error, "the log could not be copied for good");
+                counters.disk_failed.store(true, Ordering::Release);
+                checkpointer.leave_the_log();
+                drop(writer.send(Message::DiskFailed));
                 return;
             }
             Err(error) => tracing::warn!(%error, "a checkpoint failed; it is tried again"),

@@ -147,7 +147,7 @@ impl World {
 
     fn stop(&mut self) {
         if let Some(daemon) = self.daemon.take() {
-            self.runtime.block_on(daemon.stop());
+            self.runtime.block_on(daemon.stop()).expect("it stops");
         }
     }
 

@@ -109,7 +109,7 @@ impl World {
     }
 
     pub(super) async fn stop(&mut self) {
-        self.daemon.take().expect("it runs").stop().await;
+        self.daemon.take().expect("it runs").stop().await.expect("it stops");
     }
 
     /// Starts the daemon, and tells the marketplace where it is.
