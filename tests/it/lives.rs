@@ -298,11 +298,24 @@ impl World {
             return;
         }
         let stamp = if call.message.is_status() { call.stamp } else { now };
-        if now.ms_since(stamp) < FRESH_MS {
+        if now.ms_since(stamp) < FRESH_MS && !self.would_freeze_again(place) {
             self.nonces += 1;
             let signed = Signed::new(last.body, stamp, format!("n{}", self.nonces));
             self.send(place, signed);
         }
+    }
+
+    /// A freeze that has been lifted, and of which a query alone may have told so: signed anew, it is a freeze
+    /// for all that the daemon can know, and only a call ends it.
+    fn would_freeze_again(&self, place: usize) -> bool {
+        let message = &self.calls[place].message;
+        let lifted = self.truth().codes[&message.code].frozen.is_none();
+        let told_since = self.calls[place + 1..].iter().any(|later| {
+            later.message.is_status()
+                && later.message.code == message.code
+                && !later.answers.is_empty()
+        });
+        message.about == About::Freeze && lifted && !told_since
     }
 
     /// Sends, and checks the answer against what the daemon held before and holds after.
@@ -326,9 +339,11 @@ impl World {
         } else if before.is_some() && !over(&after) {
             assert_eq!(answer, "000000", "{:?}", call.message);
         }
-        // Also of a code that was adopted for its sake, and found to be over.
+        // Also of a code that was adopted for its sake, and found to be over. The same call again gets its stored
+        // answer, which says nothing of the order.
         let known = before.is_some() || after.is_some();
-        if !call.message.is_status() && (answer == "000000" || known) {
+        let is_new = !call.answers.contains_key(&signed.nonce);
+        if is_new && !call.message.is_status() && (answer == "000000" || known) {
             call.settled = Some(answer.clone());
         }
         call.answers.insert(signed.nonce.clone(), answer);
