@@ -131,5 +131,7 @@ mod tests {
         let kept: usize = answers.parts.iter().map(kept).sum();
         assert!((KEPT / 2..=KEPT).contains(&kept), "{kept}");
         assert!(answers.get(&format!("PL{}", 4 * KEPT - 1)).is_some(), "the last one");
+        let strange = (0..2_000).filter(|n| answers.get(&format!("PX{n}")).is_some());
+        assert_eq!(strange.count(), 0, "answers about codes that nobody asked about");
     }
 }
